@@ -1,0 +1,288 @@
+//! `connect`: credentials, server-side subscriptions, and the reply that comes before everything else.
+
+use std::sync::Arc;
+
+use gyre_proto::client::{ConnectRequest, ConnectResult, Reply};
+use gyre_proto::codes::{Disconnect, Error};
+use gyre_proto::ids::ConnId;
+
+use crate::engine::Engine;
+use crate::hub::flag;
+use crate::limits::REFUSED_LINGER_MS;
+use crate::message::{Caller, HomeCall, SubscribeFacts};
+use crate::outlet::Outlet;
+use crate::rules::{self, Asked, Requested};
+use crate::session::{Heartbeat, Joining, Phase, Work};
+use crate::subscription::Plan;
+use crate::token::{ConnectionToken, SubscriptionClaims, TokenError};
+
+/// Why a connect ends without a session.
+enum Refusal {
+    Error(Error),
+    Disconnect(Disconnect),
+}
+
+impl Engine {
+    pub(super) fn connect(
+        &mut self,
+        conn: ConnId,
+        id: u32,
+        request: ConnectRequest,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(session) = self.sessions.of(conn) else { return };
+        if session.phase != Phase::Connecting {
+            tracing::info!(client = %session.client, user = &*session.user, "second connect");
+            return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
+        }
+        let client = session.client;
+        let admitted = self.credentials(&request).and_then(|token| {
+            let plans = self.server_side_plans(&token, &request)?;
+            Ok((token, plans))
+        });
+        let (token, plans) = match admitted {
+            Ok(admitted) => admitted,
+            Err(Refusal::Disconnect(why)) => {
+                tracing::info!(%client, code = why.code, reason = &*why.reason, "connection refused");
+                return self.disconnect(conn, &why, out);
+            }
+            Err(Refusal::Error(error)) => return self.refuse_connect(conn, id, error, out),
+        };
+        let joining = self.admit(conn, id, token, out);
+        self.join(conn, plans, joining, out);
+    }
+
+    /// Error reply; the connection is of no more use and is dropped when its peer does not do it first.
+    fn refuse_connect(&mut self, conn: ConnId, id: u32, error: Error, out: &mut dyn Outlet) {
+        self.refuse(conn, id, error, out);
+        let deadline_ms = self.now.mono_ms + REFUSED_LINGER_MS;
+        if let Some(session) = self.sessions.of_mut(conn) {
+            session.phase = Phase::Refused;
+            session.heartbeat_at_ms = deadline_ms;
+            out.set_timer(conn, deadline_ms);
+        }
+    }
+
+    /// Who connects (client-protocol.md 6.1).
+    fn credentials(&self, request: &ConnectRequest) -> Result<ConnectionToken, Refusal> {
+        let rules = &self.rules;
+        if !request.token.is_empty() {
+            let now_s = self.now.unix_s();
+            let mut token = match rules.tokens.connection.verify_connection(&request.token, now_s) {
+                Ok(token) => token,
+                Err(TokenError::Expired) => return Err(Refusal::Error(Error::TOKEN_EXPIRED)),
+                Err(TokenError::Internal) => return Err(Refusal::Error(Error::INTERNAL)),
+                Err(TokenError::Invalid(why)) => {
+                    tracing::info!(why, "invalid connection token");
+                    return Err(Refusal::Disconnect(Disconnect::INVALID_TOKEN));
+                }
+            };
+            if token.user.is_empty() && rules.client.disallow_anonymous_connection_tokens {
+                return Err(Refusal::Disconnect(Disconnect::PERMISSION_DENIED));
+            }
+            if rules.client.insecure {
+                token.expire_at = 0;
+            }
+            if token.expire_at != 0 && token.expire_at < now_s {
+                return Err(Refusal::Error(Error::EXPIRED));
+            }
+            return Ok(token);
+        }
+        if rules.client.allow_anonymous_connect_without_token || rules.client.insecure {
+            return Ok(ConnectionToken::default());
+        }
+        tracing::info!("client credentials not found");
+        Err(Refusal::Disconnect(Disconnect::BAD_REQUEST))
+    }
+
+    /// The channels that the connection is subscribed to by the server.
+    fn server_side_plans(
+        &self,
+        token: &ConnectionToken,
+        request: &ConnectRequest,
+    ) -> Result<Vec<Plan>, Refusal> {
+        let nothing = SubscriptionClaims::default();
+        let mut plans: Vec<Plan> = Vec::new();
+        let mut add = |channel: &str, claims: &SubscriptionClaims, from_token: bool| {
+            let Some(resolved) = self.rules.resolve(channel) else { return false };
+            let asked = Asked::default();
+            let grants = rules::subscription_grants(
+                resolved.options,
+                &self.rules,
+                &token.user,
+                &asked,
+                &claims.overrides,
+            );
+            let mut plan = Plan::new(channel, &grants);
+            plan.flags |= flag::SERVER_SIDE | flag::HELD_BACK;
+            plan.from_connection_token = from_token;
+            plan.info = claims.info.clone().unwrap_or_default();
+            plan.data = claims.data.clone().unwrap_or_default();
+            if let Some(known) = request.subs.get(channel)
+                && known.recover
+            {
+                plan.recover_from(
+                    known.offset,
+                    &known.epoch,
+                    self.rules.client.recovery_max_publication_limit,
+                );
+            }
+            plans.retain(|other| *other.channel != *channel);
+            plans.push(plan);
+            true
+        };
+        for (channel, claims) in &token.subs {
+            if !add(channel, claims, true) {
+                return Err(Refusal::Error(Error::UNKNOWN_CHANNEL));
+            }
+        }
+        if let Some(channel) = self.rules.personal_channel(&token.user)
+            && !add(&channel, &nothing, false)
+        {
+            return Err(Refusal::Error(Error::UNKNOWN_CHANNEL));
+        }
+        for channel in request.subs.keys() {
+            match rules::connect_requested_channel(&self.rules, channel, &token.user) {
+                Requested::Subscribe if plans_has(token, channel) => {}
+                Requested::Subscribe => {
+                    add(channel, &nothing, false);
+                }
+                Requested::Skip => {}
+                Requested::UnknownNamespace => return Err(Refusal::Disconnect(Disconnect::BAD_REQUEST)),
+            }
+        }
+        if plans.len() > self.rules.client.channel_limit {
+            return Err(Refusal::Disconnect(Disconnect::CHANNEL_LIMIT));
+        }
+        Ok(plans)
+    }
+
+    /// Gives the session its identity.
+    fn admit(
+        &mut self,
+        conn: ConnId,
+        id: u32,
+        token: ConnectionToken,
+        out: &mut dyn Outlet,
+    ) -> Box<Joining> {
+        let expire_at_s = token.expire_at;
+        let ttl_s = if expire_at_s == 0 { 0 } else { self.now.ttl_s(expire_at_s) };
+        let close_delay_ms = self.rules.client.expired_close_delay_ms;
+        if let Some(session) = self.sessions.of_mut(conn) {
+            session.phase = Phase::Joining;
+            session.user = token.user.into();
+            session.info = token.info.map_or_else(Box::default, |info| info.to_vec().into());
+            if expire_at_s != 0 {
+                session.expire_at_ms = self.now.mono_of(expire_at_s, close_delay_ms);
+            }
+        }
+        self.counters.connects += 1;
+        self.counters.connected += 1;
+        if self.sessions.list(conn)
+            && let Some(user) = self.sessions.of(conn).map(|s| s.user.clone())
+        {
+            self.tell_user(&user, true, out);
+        }
+        Box::new(Joining {
+            id,
+            ttl_s,
+            waiting: Vec::new(),
+            done: Vec::new(),
+            joins: Vec::new(),
+            held_back: Vec::new(),
+        })
+    }
+
+    /// Sets the server-side subscriptions up; the reply goes out when all home cores have answered.
+    fn join(&mut self, conn: ConnId, plans: Vec<Plan>, joining: Box<Joining>, out: &mut dyn Outlet) {
+        let mut joining = joining;
+        if plans.is_empty() {
+            return self.connected(conn, &mut joining, out);
+        }
+        // Parked first: deliveries for channels that are ready are kept back in the pending work.
+        let seq = self.next_seq(conn);
+        self.park(conn, seq, Work::Connect(joining));
+        for mut plan in plans {
+            let facts = self.begin_subscription(conn, seq, &mut plan, out);
+            let Some(mut pending) = self.sessions.of_mut(conn).and_then(|s| s.pending.take()) else { return };
+            if let Work::Connect(joining) = &mut pending.work {
+                match facts {
+                    Some(facts) => self.join_server_side(conn, plan, facts, joining, out),
+                    None => joining.waiting.push(plan),
+                }
+            }
+            let Some(session) = self.sessions.of_mut(conn) else { return };
+            session.pending = Some(pending);
+        }
+        let Some(mut pending) = self.sessions.of_mut(conn).and_then(|s| s.pending.take()) else { return };
+        match &mut pending.work {
+            Work::Connect(joining) if joining.waiting.is_empty() => {
+                self.connected(conn, joining, out);
+                self.resume(conn, pending, out);
+            }
+            _ => {
+                if let Some(session) = self.sessions.of_mut(conn) {
+                    session.pending = Some(pending);
+                }
+            }
+        }
+    }
+
+    /// One server-side subscription is ready.
+    pub(super) fn join_server_side(
+        &mut self,
+        conn: ConnId,
+        plan: Plan,
+        facts: SubscribeFacts,
+        joining: &mut Joining,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(result) = self.commit_subscription(conn, &plan, facts, out) else { return };
+        if plan.flags & flag::EMIT_JOIN_LEAVE != 0
+            && let Some(session) = self.sessions.of(conn)
+        {
+            joining.joins.push((plan.channel.clone(), Arc::new(session.client_info(&plan.info))));
+        }
+        joining.done.push((plan.channel, result));
+    }
+
+    /// All is set up: the reply, then what was kept back, then the joins.
+    pub(super) fn connected(&mut self, conn: ConnId, joining: &mut Joining, out: &mut dyn Outlet) {
+        let client_rules = &self.rules.client;
+        let (interval_ms, timeout_ms) = (client_rules.ping_interval_ms, client_rules.pong_timeout_ms);
+        let first_ping_ms = interval_ms / 2 + self.rng.u64(0..=(interval_ms / 2).saturating_sub(1));
+        let time = if client_rules.connect_include_server_time { self.now.unix_ms } else { 0 };
+        let Some(session) = self.sessions.of_mut(conn) else { return };
+        session.phase = Phase::Connected;
+        (session.heartbeat, session.heartbeat_at_ms) = match interval_ms {
+            0 => (Heartbeat::Off, u64::MAX),
+            _ => (Heartbeat::Ping, self.now.mono_ms + first_ping_ms),
+        };
+        let deadline_ms = session.next_deadline_ms();
+        let result = ConnectResult {
+            client: session.client.to_string(),
+            version: self.version.to_string(),
+            expires: joining.ttl_s != 0,
+            ttl: joining.ttl_s,
+            subs: joining.done.drain(..).map(|(channel, result)| (channel.into(), result)).collect(),
+            ping: (interval_ms / 1000) as u32,
+            pong: interval_ms != 0 && timeout_ms != 0,
+            time,
+            ..ConnectResult::default()
+        };
+        for subscription in &session.subscriptions {
+            self.hub.subscriber_mut(subscription.channel, subscription.index).flags &= !flag::HELD_BACK;
+        }
+        out.set_timer(conn, deadline_ms);
+        self.reply(conn, Reply { id: joining.id, connect: Some(result), ..Reply::default() }, out);
+        self.deliver_held_back(conn, &std::mem::take(&mut joining.held_back), out);
+        for (channel, info) in joining.joins.drain(..) {
+            self.call_home(Caller::None, &channel, HomeCall::Join(info), out);
+        }
+    }
+}
+
+/// Whether the token (or the personal channel it implies) already grants the channel.
+fn plans_has(token: &ConnectionToken, channel: &str) -> bool {
+    token.subs.iter().any(|(granted, _)| granted == channel)
+}

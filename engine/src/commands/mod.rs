@@ -1,0 +1,137 @@
+//! The commands of the client protocol: which handler takes one, and how parked ones go on when their facts arrive.
+//!
+//! A handler either answers at once or parks the command; commands of a connection run strictly one after another.
+
+mod connect;
+mod publish;
+mod read;
+mod refresh;
+mod subscribe;
+
+use gyre_proto::client::{Command, PublishResult, Reply};
+use gyre_proto::codes::{Disconnect, Error};
+use gyre_proto::ids::ConnId;
+
+use crate::engine::Engine;
+use crate::message::HomeReply;
+use crate::outlet::Outlet;
+use crate::session::{Heartbeat, Phase, Work};
+
+impl Engine {
+    /// Runs one command (client-protocol.md section 5).
+    pub(crate) fn run(&mut self, conn: ConnId, command: Command, out: &mut dyn Outlet) {
+        let Some(session) = self.sessions.of(conn) else { return };
+        let is_connecting = session.phase == Phase::Connecting;
+        let id = command.id;
+        if is_connecting && command.connect.is_none() {
+            tracing::info!(client = %session.client, "command before connect");
+            self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
+        } else if id == 0 && command.send.is_none() {
+            self.pong(conn, out);
+        } else if let Some(request) = command.connect {
+            self.connect(conn, id, *request, out);
+        } else if command.ping.is_some() && has_other_request(&command) {
+            self.refuse(conn, id, Error::NOT_AVAILABLE, out);
+        } else if let Some(request) = command.subscribe {
+            self.subscribe(conn, id, *request, out);
+        } else if let Some(request) = command.unsubscribe {
+            self.unsubscribe(conn, id, &request.channel, out);
+        } else if let Some(request) = command.publish {
+            self.publish(conn, id, request, out);
+        } else if let Some(request) = command.presence {
+            self.presence(conn, id, &request.channel, out);
+        } else if let Some(request) = command.presence_stats {
+            self.presence_stats(conn, id, &request.channel, out);
+        } else if let Some(request) = command.history {
+            self.history(conn, id, request, out);
+        } else if command.rpc.is_some() {
+            self.refuse(conn, id, Error::NOT_AVAILABLE, out);
+        } else if command.send.is_some() {
+            self.disconnect(conn, &Disconnect::NOT_AVAILABLE, out);
+        } else if let Some(request) = command.refresh {
+            self.refresh(conn, id, &request.token, out);
+        } else if let Some(request) = command.sub_refresh {
+            self.sub_refresh(conn, id, &request, out);
+        } else {
+            tracing::info!(client = %self.client_of(conn), "unknown command");
+            self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
+        }
+    }
+
+    /// A pong is good for exactly one ping.
+    fn pong(&mut self, conn: ConnId, out: &mut dyn Outlet) {
+        let interval_ms = self.rules.client.ping_interval_ms;
+        let timeout_ms = self.rules.client.pong_timeout_ms;
+        let Some(session) = self.sessions.of_mut(conn) else { return };
+        if session.heartbeat != Heartbeat::Pong {
+            tracing::info!(client = %session.client, user = &*session.user, "pong without ping");
+            return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
+        }
+        session.heartbeat = Heartbeat::Ping;
+        session.heartbeat_at_ms += interval_ms - timeout_ms;
+        let deadline_ms = session.next_deadline_ms();
+        out.set_timer(conn, deadline_ms);
+    }
+
+    /// Facts for a parked command; late ones, of another generation, are dropped.
+    pub(crate) fn facts(
+        &mut self,
+        conn: ConnId,
+        seq: u32,
+        channel: &str,
+        reply: HomeReply,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(session) = self.sessions.of_mut(conn) else { return };
+        if session.pending.as_ref().is_none_or(|pending| pending.seq != seq) {
+            return;
+        }
+        let Some(mut pending) = session.pending.take() else { return };
+        match (&mut pending.work, reply) {
+            (Work::Connect(joining), HomeReply::Subscribed(facts)) => {
+                let Some(at) = joining.waiting.iter().position(|plan| *plan.channel == *channel) else { return };
+                let plan = joining.waiting.swap_remove(at);
+                self.join_server_side(conn, plan, facts, joining, out);
+                if !joining.waiting.is_empty() {
+                    // Not all there: wait on, unless a clash of epochs has ended the connection.
+                    if let Some(session) = self.sessions.of_mut(conn) {
+                        session.pending = Some(pending);
+                    }
+                    return;
+                }
+                self.connected(conn, joining, out);
+            }
+            (Work::Subscribe { id, plan }, HomeReply::Subscribed(facts)) => {
+                self.subscribe_commit(conn, *id, plan, facts, out);
+            }
+            (Work::Publish { id }, HomeReply::Published(_)) => self.published(conn, *id, out),
+            (Work::History { id }, HomeReply::History(facts)) => self.history_read(conn, *id, facts, out),
+            (Work::Presence { id }, HomeReply::Presence(members)) => {
+                self.presence_read(conn, *id, &members, out);
+            }
+            (Work::PresenceStats { id }, HomeReply::PresenceStats { clients, users }) => {
+                self.presence_stats_read(conn, *id, clients, users, out);
+            }
+            (work, reply) => debug_assert!(false, "{work:?} cannot go on with {reply:?}"),
+        }
+        self.resume(conn, pending, out);
+    }
+
+    fn published(&mut self, conn: ConnId, id: u32, out: &mut dyn Outlet) {
+        self.reply(conn, Reply { id, publish: Some(PublishResult::default()), ..Reply::default() }, out);
+    }
+}
+
+/// Whether something besides `ping` is asked for.
+fn has_other_request(command: &Command) -> bool {
+    command.subscribe.is_some()
+        || command.unsubscribe.is_some()
+        || command.publish.is_some()
+        || command.presence.is_some()
+        || command.presence_stats.is_some()
+        || command.history.is_some()
+        || command.rpc.is_some()
+        || command.send.is_some()
+        || command.refresh.is_some()
+        || command.sub_refresh.is_some()
+}

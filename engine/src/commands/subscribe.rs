@@ -1,0 +1,207 @@
+//! `subscribe` and `unsubscribe`.
+
+use std::sync::Arc;
+
+use gyre_proto::client::{Reply, SubscribeRequest, UnsubscribeResult};
+use gyre_proto::codes::{Disconnect, Error};
+use gyre_proto::ids::ConnId;
+
+use crate::engine::Engine;
+use crate::hub::flag;
+use crate::message::{Caller, HomeCall, SubscribeFacts};
+use crate::outlet::Outlet;
+use crate::rules::{self, Asked, Overrides};
+use crate::session::Work;
+use crate::subscription::Plan;
+use crate::token::{SubscriptionToken, TokenError};
+
+/// Flag of a subscribe request: answer 112 rather than an unrecovered success.
+const REJECT_UNRECOVERED: i64 = 2;
+/// Subscription types of the protocol beyond the plain stream.
+const TYPE_SHARED_POLL: i32 = 4;
+
+/// Why a subscribe is refused.
+enum Refusal {
+    Error(Error),
+    Disconnect(Disconnect),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Engine {
+    pub(super) fn subscribe(
+        &mut self,
+        conn: ConnId,
+        id: u32,
+        request: SubscribeRequest,
+        out: &mut dyn Outlet,
+    ) {
+        let mut plan = match self.subscribe_check(conn, &request) {
+            Ok(plan) => plan,
+            Err(Refusal::Disconnect(why)) => return self.disconnect(conn, &why, out),
+            Err(Refusal::Error(error)) => {
+                if error.code == Error::PERMISSION_DENIED.code
+                    && let Some(session) = self.sessions.of(conn)
+                {
+                    let (client, user) = (&session.client, &*session.user);
+                    let channel = &*request.channel;
+                    tracing::info!(%client, user, channel, "attempt to subscribe without sufficient permission");
+                }
+                return self.refuse(conn, id, error, out);
+            }
+        };
+        let seq = self.next_seq(conn);
+        match self.begin_subscription(conn, seq, &mut plan, out) {
+            Some(facts) => self.subscribe_commit(conn, id, &plan, facts, out),
+            None => self.park(conn, seq, Work::Subscribe { id, plan: Box::new(plan) }),
+        }
+    }
+
+    /// Everything that is known without the home core (client-protocol.md 8.1-8.3).
+    fn subscribe_check(&self, conn: ConnId, request: &SubscribeRequest) -> Result<Plan, Refusal> {
+        let rules = &*self.rules;
+        let channel = &*request.channel;
+        let Some(session) = self.sessions.of(conn) else {
+            return Err(Refusal::Disconnect(Disconnect::STALE));
+        };
+        if channel.is_empty() {
+            return Err(Refusal::Disconnect(Disconnect::BAD_REQUEST));
+        }
+        if request.r#type == TYPE_SHARED_POLL {
+            return Err(Error::NOT_AVAILABLE.into());
+        }
+        if !matches!(&*request.delta, "" | "fossil") {
+            return Err(Refusal::Disconnect(Disconnect::BAD_REQUEST));
+        }
+        if rules.name_is_too_long(channel) {
+            return Err(Error::BAD_REQUEST.into());
+        }
+        if self.hub.find(channel).is_some_and(|id| session.subscription(id).is_some()) {
+            return Err(Error::ALREADY_SUBSCRIBED.into());
+        }
+        if session.subscriptions.len() >= rules.client.channel_limit {
+            return Err(Error::LIMIT_EXCEEDED.into());
+        }
+        let resolved = rules.resolve(channel).ok_or(Error::UNKNOWN_CHANNEL)?;
+        if !rules.name_is_valid(channel, &resolved) {
+            return Err(Error::BAD_REQUEST.into());
+        }
+        if request.r#type != 0 {
+            return Err(Error::PERMISSION_DENIED.into());
+        }
+        let token = self.subscribe_authorize(session, request)?;
+        if request.tf.is_some() {
+            return Err(Error::BAD_REQUEST.into());
+        }
+        let asked = Asked {
+            positioned: request.positioned,
+            recoverable: request.recoverable,
+            join_leave: request.join_leave,
+        };
+        let nothing = Overrides::default();
+        let overrides = token.as_ref().map_or(&nothing, |token| &token.overrides);
+        let grants =
+            rules::subscription_grants(resolved.options, rules, &session.user, &asked, overrides);
+        let mut plan = Plan::new(channel, &grants);
+        plan.reject_unrecovered = request.flag & REJECT_UNRECOVERED != 0;
+        if request.recover {
+            plan.recover_from(request.offset, &request.epoch, rules.client.recovery_max_publication_limit);
+        }
+        if let Some(token) = token {
+            if token.expire_at != 0 && token.expire_at < self.now.unix_s() {
+                return Err(Error::EXPIRED.into());
+            }
+            plan.expire_at_s = token.expire_at;
+            plan.info = token.info.unwrap_or_default();
+            plan.data = token.data.unwrap_or_default();
+        }
+        Ok(plan)
+    }
+
+    /// Whether the session may have the channel; with a token, what the token says.
+    fn subscribe_authorize(
+        &self,
+        session: &crate::session::Session,
+        request: &SubscribeRequest,
+    ) -> Result<Option<SubscriptionToken>, Refusal> {
+        let rules = &*self.rules;
+        let channel = &*request.channel;
+        if request.token.is_empty() {
+            if rules.is_private(channel) {
+                let (client, user) = (&session.client, &*session.user);
+                tracing::warn!(%client, user, channel, "private channel requires a subscription token");
+                return Err(Error::PERMISSION_DENIED.into());
+            }
+            let resolved = rules.resolve(channel).ok_or(Error::UNKNOWN_CHANNEL)?;
+            rules::subscribe_without_token(rules, channel, &resolved, &session.user)?;
+            return Ok(None);
+        }
+        let (client, user) = (&session.client, &*session.user);
+        let verifier = rules.tokens.for_subscriptions();
+        let token = match verifier.verify_subscription(&request.token, self.now.unix_s()) {
+            Ok(token) => token,
+            Err(TokenError::Expired) => return Err(Error::TOKEN_EXPIRED.into()),
+            Err(TokenError::Internal) => return Err(Error::INTERNAL.into()),
+            Err(TokenError::Invalid(why)) => {
+                tracing::info!(%client, user, channel, why, "invalid subscription token");
+                return Err(Error::PERMISSION_DENIED.into());
+            }
+        };
+        if !token_fits(&token, session, channel) {
+            tracing::info!(%client, user, channel, "subscription token is for another channel, user or client");
+            return Err(Refusal::Disconnect(Disconnect::INVALID_TOKEN));
+        }
+        Ok(Some(token))
+    }
+
+    pub(super) fn subscribe_commit(
+        &mut self,
+        conn: ConnId,
+        id: u32,
+        plan: &Plan,
+        facts: SubscribeFacts,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(result) = self.commit_subscription(conn, plan, facts, out) else {
+            return self.refuse(conn, id, Error::UNRECOVERABLE_POSITION, out);
+        };
+        self.reply(conn, Reply { id, subscribe: Some(result), ..Reply::default() }, out);
+        if plan.flags & flag::EMIT_JOIN_LEAVE != 0
+            && let Some(session) = self.sessions.of(conn)
+        {
+            let info = Arc::new(session.client_info(&plan.info));
+            self.call_home(Caller::None, &plan.channel, HomeCall::Join(info), out);
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, conn: ConnId, id: u32, channel: &str, out: &mut dyn Outlet) {
+        if channel.is_empty() {
+            return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
+        }
+        let found = self.hub.find(channel);
+        if let Some(slot) = found.and_then(|id| self.sessions.of(conn)?.subscription(id)) {
+            self.end_subscription(conn, slot, out);
+        }
+        self.counters.unsubscribes += 1;
+        self.reply(
+            conn,
+            Reply { id, unsubscribe: Some(UnsubscribeResult::default()), ..Reply::default() },
+            out,
+        );
+    }
+}
+
+/// Whether a valid subscription token was made for this channel, user and connection.
+pub(super) fn token_fits(
+    token: &SubscriptionToken,
+    session: &crate::session::Session,
+    channel: &str,
+) -> bool {
+    *token.channel == *channel
+        && *token.user == *session.user
+        && (token.client.is_empty() || *token.client == *session.client.to_string())
+}

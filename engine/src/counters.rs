@@ -1,0 +1,57 @@
+//! Running totals of one core: plain integers, summed over the cores when somebody looks.
+
+use std::collections::BTreeMap;
+
+use crate::message::HomeCall;
+
+/// See the module. Names follow the Prometheus series that they feed (observability.md 2.1-2.2).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Sessions that passed `connect`; a gauge.
+    pub connected: u64,
+    pub connects: u64,
+    pub subscribes: u64,
+    pub unsubscribes: u64,
+    pub recovered: u64,
+    pub unrecovered: u64,
+    /// Calls by kind, on channels whose home is this core.
+    pub publishes: u64,
+    pub joins: u64,
+    pub leaves: u64,
+    pub histories: u64,
+    pub history_removes: u64,
+    pub presences: u64,
+    pub presence_stats: u64,
+    pub presence_adds: u64,
+    pub presence_removes: u64,
+    pub position_checks: u64,
+    /// Prepared pushes that reached this core, and their deliveries to subscribers.
+    pub deliveries_received: u64,
+    pub deliveries_sent: u64,
+    pub reply_errors: u64,
+    /// Disconnects by the server, by code.
+    pub disconnects: BTreeMap<u32, u64>,
+}
+
+impl Counters {
+    pub(crate) fn count_disconnect(&mut self, code: u32) {
+        *self.disconnects.entry(code).or_default() += 1;
+    }
+
+    pub(crate) fn count_call(&mut self, call: &HomeCall) {
+        match call {
+            HomeCall::Subscribe(call) => self.presence_adds += u64::from(call.member.is_some()),
+            HomeCall::Unsubscribe(call) => {
+                self.presence_removes += u64::from(call.client.is_some());
+                self.leaves += u64::from(call.leave.is_some());
+            }
+            HomeCall::Join(_) => self.joins += 1,
+            HomeCall::Publish(_) => self.publishes += 1,
+            HomeCall::History(_) => self.histories += 1,
+            HomeCall::HistoryRemove => self.history_removes += 1,
+            HomeCall::Presence => self.presences += 1,
+            HomeCall::PresenceStats => self.presence_stats += 1,
+            HomeCall::CheckPosition { .. } => self.position_checks += 1,
+        }
+    }
+}

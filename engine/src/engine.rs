@@ -1,0 +1,400 @@
+//! The engine of one core: its sessions, its subscribers, and the channels whose home it is.
+//!
+//! Entry points: a connection opens, sends a frame, is timed out, goes away; a message arrives from another core; the
+//! server API asks. Each works to the end without waiting: what another core must do first is sent off, the command is
+//! parked under a generation number, and the reply message takes it up again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use gyre_proto::Encoding;
+use gyre_proto::client::{self, Command, Push, Reply};
+use gyre_proto::codes::{Disconnect, Error};
+use gyre_proto::ids::{ConnId, CoreId};
+use std::hash::BuildHasher;
+use std::ops::ControlFlow;
+
+use crate::counters::Counters;
+use crate::home::{Home, Outcome};
+use crate::hub::{ChannelId, Hub};
+use crate::limits::{CORES_MAX, PENDING_COMMANDS_BYTES_MAX};
+use crate::message::{Caller, HomeCall, HomeReply, HomeRequest, HomeResponse, Message};
+use crate::now::Now;
+use crate::outlet::Outlet;
+use crate::rules::Rules;
+use crate::session::{ClientId, Heartbeat, Pending, Phase, Session, Work};
+use crate::sessions::Sessions;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) core: CoreId,
+    pub(crate) cores: u16,
+    pub(crate) rules: Arc<Rules>,
+    /// Shown to clients in the connect reply.
+    pub(crate) version: Arc<str>,
+    pub(crate) now: Now,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) sessions: Sessions,
+    pub(crate) hub: Hub,
+    pub(crate) home: Home,
+    /// Channels with a fan-out in progress.
+    pub(crate) fan_outs: VecDeque<ChannelId>,
+    /// Users whose home is this core, and on how many cores they have connections.
+    pub(crate) users: hashbrown::HashMap<Box<str>, u32, foldhash::fast::FixedState>,
+    pub(crate) counters: Counters,
+    pub(crate) is_shutting_down: bool,
+}
+
+/// What an engine needs to know from the start.
+#[derive(Debug)]
+pub struct EngineOptions {
+    pub core: CoreId,
+    /// Number of cores of the node, at most [`CORES_MAX`].
+    pub cores: u16,
+    pub rules: Arc<Rules>,
+    pub version: Arc<str>,
+    /// Feeds epochs, ping jitter and hash tables; different on every core and start.
+    pub seed: u64,
+}
+
+/// The home core of a name, the same on every core.
+pub(crate) fn home_of(name: &str, cores: u16) -> CoreId {
+    // Fixed: all cores of a node must agree, and nothing outside a node depends on it.
+    let hash = foldhash::quality::FixedState::with_seed(0x6779_7265).hash_one(name);
+    CoreId((u128::from(hash) * u128::from(cores) >> 64) as u16)
+}
+
+impl Engine {
+    /// An engine without sessions.
+    ///
+    /// # Panics
+    /// With more cores than [`CORES_MAX`], which the configuration refuses.
+    pub fn new(options: EngineOptions) -> Self {
+        assert!(usize::from(options.cores) <= CORES_MAX, "too many cores");
+        let hasher = foldhash::fast::FixedState::with_seed(options.seed);
+        Self {
+            core: options.core,
+            cores: options.cores,
+            rules: options.rules,
+            version: options.version,
+            now: Now::default(),
+            rng: fastrand::Rng::with_seed(options.seed),
+            sessions: Sessions::new(options.seed),
+            hub: Hub::new(options.seed),
+            home: Home::new(options.seed),
+            fan_outs: VecDeque::new(),
+            users: hashbrown::HashMap::with_hasher(hasher),
+            counters: Counters::default(),
+            is_shutting_down: false,
+        }
+    }
+
+    /// Tells the time; called at least once per turn, before anything else.
+    pub fn set_now(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// Drops what has expired and continues fan-outs; called every turn. `true` = there is more to do at once.
+    pub fn turn(&mut self, out: &mut dyn Outlet) -> bool {
+        self.home.sweep(self.now.mono_ms);
+        self.continue_fan_outs(out)
+    }
+
+    /// Running totals since start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// A connection is ready for its first command.
+    pub fn open(&mut self, conn: ConnId, encoding: Encoding, client: ClientId, out: &mut dyn Outlet) {
+        if self.is_shutting_down {
+            out.close(conn, &Disconnect::SHUTDOWN);
+            return;
+        }
+        let deadline_ms = self.now.mono_ms + self.rules.client.stale_close_delay_ms;
+        self.sessions.insert(Session {
+            conn,
+            encoding,
+            phase: Phase::Connecting,
+            heartbeat: Heartbeat::Deadline,
+            is_listed: false,
+            seq: 0,
+            client,
+            user: "".into(),
+            info: Box::default(),
+            subscriptions: smallvec::SmallVec::new(),
+            pending: None,
+            heartbeat_at_ms: deadline_ms,
+            tick_at_ms: u64::MAX,
+            expire_at_ms: u64::MAX,
+            next_of_user: u32::MAX,
+            previous_of_user: u32::MAX,
+        });
+        out.set_timer(conn, deadline_ms);
+    }
+
+    /// A frame of commands arrived.
+    pub fn receive(&mut self, conn: ConnId, frame: &[u8], out: &mut dyn Outlet) {
+        let Some(session) = self.sessions.of(conn) else { return };
+        if session.phase == Phase::Refused {
+            return;
+        }
+        let decoded = client::decode_commands(session.encoding, frame, |command| {
+            self.accept(conn, command, frame.len(), out);
+            match self.sessions.of(conn) {
+                Some(session) if session.phase != Phase::Refused => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
+        });
+        if let Err(error) = decoded
+            && let Some(session) = self.sessions.of(conn)
+        {
+            tracing::info!(client = %session.client, user = &*session.user, %error, "undecodable frame");
+            self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
+        }
+    }
+
+    /// Runs a command, or puts it behind the one that waits.
+    fn accept(&mut self, conn: ConnId, command: Command, bytes: usize, out: &mut dyn Outlet) {
+        let Some(session) = self.sessions.of_mut(conn) else { return };
+        if let Some(pending) = &mut session.pending {
+            pending.queue_bytes += bytes;
+            pending.queue.push_back(command);
+            if pending.queue_bytes > PENDING_COMMANDS_BYTES_MAX {
+                self.disconnect(conn, &Disconnect::TOO_MANY_REQUESTS, out);
+            }
+            return;
+        }
+        self.run(conn, command, out);
+    }
+
+    /// Parks the current command of a session under a new generation.
+    pub(crate) fn park(&mut self, conn: ConnId, seq: u32, work: Work) {
+        if let Some(session) = self.sessions.of_mut(conn) {
+            session.pending = Some(Box::new(Pending {
+                seq,
+                work,
+                queue: VecDeque::new(),
+                queue_bytes: 0,
+                revoked: Vec::new(),
+            }));
+        }
+    }
+
+    /// The generation for a command that may have to wait.
+    pub(crate) fn next_seq(&mut self, conn: ConnId) -> u32 {
+        self.sessions.of_mut(conn).map_or(0, |session| {
+            session.seq = session.seq.wrapping_add(1);
+            session.seq
+        })
+    }
+
+    /// Runs what came in while a command was parked.
+    pub(crate) fn resume(&mut self, conn: ConnId, mut parked: Box<Pending>, out: &mut dyn Outlet) {
+        for (channel, why) in std::mem::take(&mut parked.revoked) {
+            if let Some(id) = self.hub.find(&channel)
+                && let Some(slot) = self.sessions.of(conn).and_then(|s| s.subscription(id))
+            {
+                self.unsubscribe_with_push(conn, slot, &why, out);
+            }
+        }
+        while let Some(command) = parked.queue.pop_front() {
+            let Some(session) = self.sessions.of(conn) else { return };
+            if session.phase == Phase::Refused {
+                return;
+            }
+            self.run(conn, command, out);
+            if let Some(pending) = self.sessions.of_mut(conn).and_then(|s| s.pending.as_mut()) {
+                pending.queue.append(&mut parked.queue);
+                pending.queue_bytes += parked.queue_bytes;
+                return;
+            }
+        }
+    }
+
+    /// A message from another core.
+    pub fn message(&mut self, message: Message, out: &mut dyn Outlet) {
+        match message {
+            Message::Call(request) => {
+                let HomeRequest { caller, channel, call } = *request;
+                if let Some(reply) = self.home_call(&channel, call, out) {
+                    let core = match caller {
+                        Caller::None => return,
+                        Caller::Session { core, .. } | Caller::Api { core, .. } => core,
+                    };
+                    out.send(core, Message::Reply(Box::new(HomeResponse { caller, channel, reply })));
+                }
+            }
+            Message::Reply(response) => {
+                let HomeResponse { caller, channel, reply } = *response;
+                match (caller, reply) {
+                    (Caller::None, HomeReply::PositionLost(held)) => self.position_lost(&channel, held, out),
+                    (Caller::None, _) => {}
+                    (Caller::Session { conn, seq, .. }, reply) => {
+                        self.facts(conn, seq, &channel, reply, out);
+                    }
+                    (Caller::Api { call, .. }, reply) => out.answer(call, reply),
+                }
+            }
+            Message::Deliver(delivery) => self.deliver(delivery, out),
+            Message::Act(act) => self.act(&act, out),
+            Message::Survey(survey) => self.survey(*survey, out),
+            Message::Surveyed(call, reply) => out.surveyed(call, *reply),
+            Message::User(user, came) => self.count_user(user, came),
+            Message::Rules(rules) => self.rules = rules,
+        }
+    }
+
+    /// Asks the home core of a channel. `Some` = it is this core, or nothing remains to be waited for.
+    pub(crate) fn call_home(
+        &mut self,
+        caller: Caller,
+        channel: &str,
+        call: HomeCall,
+        out: &mut dyn Outlet,
+    ) -> Option<HomeReply> {
+        let home = home_of(channel, self.cores);
+        if home == self.core {
+            return self.home_call(channel, call, out);
+        }
+        out.send(home, Message::Call(Box::new(HomeRequest { caller, channel: channel.into(), call })));
+        None
+    }
+
+    /// Runs a call on a channel whose home this core is, and sends off the delivery it leads to.
+    fn home_call(&mut self, channel: &str, call: HomeCall, out: &mut dyn Outlet) -> Option<HomeReply> {
+        self.counters.count_call(&call);
+        let asker = match &call {
+            HomeCall::CheckPosition { core, .. } => Some(*core),
+            _ => None,
+        };
+        let Outcome { reply, delivery } = self.home.call(channel, call, self.now.mono_ms);
+        if let Some((delivery, interest)) = delivery {
+            for core in interest.cores() {
+                match core == self.core {
+                    true => self.deliver(Arc::clone(&delivery), out),
+                    false => out.send(core, Message::Deliver(Arc::clone(&delivery))),
+                }
+            }
+        }
+        // Nobody waits for a lost position: it is told to the core that asked, or acted on right here.
+        if let (Some(HomeReply::PositionLost(held)), Some(asker)) = (&reply, asker) {
+            if asker == self.core {
+                self.position_lost(channel, *held, out);
+            } else {
+                let response = HomeResponse {
+                    caller: Caller::None,
+                    channel: channel.into(),
+                    reply: HomeReply::PositionLost(*held),
+                };
+                out.send(asker, Message::Reply(Box::new(response)));
+            }
+            return None;
+        }
+        reply
+    }
+
+    /// Sends a reply to one connection.
+    pub(crate) fn reply(&mut self, conn: ConnId, reply: Reply, out: &mut dyn Outlet) {
+        let Some(session) = self.sessions.of(conn) else { return };
+        let mut message = Vec::with_capacity(128);
+        match client::encode_reply(session.encoding, &reply, &mut message) {
+            Ok(()) => {
+                let frame = out.frame(session.encoding, &message);
+                out.push(conn, frame);
+            }
+            Err(client::InappropriateJson) => self.disconnect(conn, &Disconnect::INAPPROPRIATE_PROTOCOL, out),
+        }
+    }
+
+    /// Sends a push to one connection.
+    pub(crate) fn push(&mut self, conn: ConnId, push: Push, out: &mut dyn Outlet) {
+        self.reply(conn, Reply { push: Some(push), ..Reply::default() }, out);
+    }
+
+    /// Answers a command with an error.
+    pub(crate) fn refuse(&mut self, conn: ConnId, id: u32, error: Error, out: &mut dyn Outlet) {
+        self.counters.reply_errors += 1;
+        if let Some(session) = self.sessions.of(conn) {
+            let (client, user) = (&session.client, &*session.user);
+            tracing::info!(%client, user, code = error.code, message = error.message, "client command error");
+        }
+        self.reply(conn, Reply::error(id, error), out);
+    }
+
+    /// Ends a connection and forgets its session. Members of its channels are told.
+    pub fn disconnect(&mut self, conn: ConnId, why: &Disconnect, out: &mut dyn Outlet) {
+        let Some(session) = self.sessions.of(conn) else { return };
+        tracing::debug!(client = %session.client, user = &*session.user, code = why.code, "disconnect");
+        self.counters.count_disconnect(why.code);
+        out.close(conn, why);
+        self.closed(conn, out);
+    }
+
+    /// A connection is gone: its subscriptions end. Harmless when the engine has ended it itself.
+    pub fn closed(&mut self, conn: ConnId, out: &mut dyn Outlet) {
+        let Some(session) = self.sessions.of_mut(conn) else { return };
+        match session.pending.take().map(|pending| pending.work) {
+            Some(Work::Subscribe { plan, .. }) => self.cancel_subscription(conn, &plan, out),
+            Some(Work::Connect(joining)) => {
+                for plan in &joining.waiting {
+                    self.cancel_subscription(conn, plan, out);
+                }
+            }
+            _ => {}
+        }
+        while let Some(last) = self.sessions.of(conn).and_then(|s| s.subscriptions.len().checked_sub(1)) {
+            self.end_subscription(conn, last, out);
+        }
+        let Some(session) = self.sessions.remove(conn) else { return };
+        if matches!(session.phase, Phase::Connected | Phase::Joining) {
+            self.counters.connected -= 1;
+        }
+        if self.sessions.unlist(&session) {
+            self.tell_user(&session.user, false, out);
+        }
+    }
+
+    /// Ends every connection with 3001 and takes no new ones.
+    pub fn shutdown(&mut self, out: &mut dyn Outlet) {
+        self.is_shutting_down = true;
+        for conn in self.sessions.conns() {
+            self.disconnect(conn, &Disconnect::SHUTDOWN, out);
+        }
+    }
+
+    /// Sessions of this core, connected or not.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub(crate) fn client_of(&self, conn: ConnId) -> String {
+        self.sessions.of(conn).map_or_else(String::new, |session| session.client.to_string())
+    }
+
+    /// Tells the home core of a user that the first connection on this core came, or the last one went.
+    pub(crate) fn tell_user(&mut self, user: &str, came: bool, out: &mut dyn Outlet) {
+        let home = home_of(user, self.cores);
+        match home == self.core {
+            true => self.count_user(user.into(), came),
+            false => out.send(home, Message::User(user.into(), came)),
+        }
+    }
+
+    fn count_user(&mut self, user: Box<str>, came: bool) {
+        if came {
+            *self.users.entry(user).or_insert(0) += 1;
+        } else if let Some(cores) = self.users.get_mut(&user) {
+            *cores -= 1;
+            if *cores == 0 {
+                self.users.remove(&user);
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Every bound of the engine, with its reason. A bound that an operator may change is in `rules` instead.
+
+/// Cores of one node. An interest mask is one `u128` per encoding, so that a channel needs no allocation for it.
+pub const CORES_MAX: usize = 128;
+
+/// Deliveries made in one turn before other work gets its share again. At 3-5 us of kernel time per send a slice is
+/// about 5 ms of a core, the longest that a ping or a reply may wait behind a large fan-out.
+pub const FAN_OUT_SLICE: usize = 1024;
+
+/// Publications that may wait behind running fan-outs on one core. Over it a turn no longer stops at
+/// [`FAN_OUT_SLICE`]: the core works the queue off before it takes more, which slows publishers instead of filling memory.
+pub const FAN_OUT_QUEUE_MAX: usize = 16 * 1024;
+
+/// Bytes of commands that one connection may have waiting while an earlier command of it is with another core.
+/// Sixteen messages of the default size limit; a client that pipelines more than that without reading is refused (3013).
+pub const PENDING_COMMANDS_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a connection whose `connect` was refused may linger, in ms: its SDK closes it after reading the error.
+pub const REFUSED_LINGER_MS: u64 = 5_000;
+
+/// Lifetime of a remembered idempotency key, in ms (server-api.md 4.1: 300 s, fixed).
+pub const IDEMPOTENCY_TTL_MS: u64 = 300_000;
+
+/// Longest time to expiry shown to a client, in seconds: 365 days (auth.md 2.5).
+pub const EXPIRY_MAX_S: i64 = 365 * 24 * 3600;
+
+const _: () = assert!(CORES_MAX <= u128::BITS as usize);
+const _: () = assert!(FAN_OUT_SLICE < FAN_OUT_QUEUE_MAX);

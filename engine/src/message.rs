@@ -1,0 +1,267 @@
+//! What cores say to each other: calls to the home core of a channel and their replies, deliveries, acts on sessions.
+//!
+//! Messages between one pair of cores keep their order; the engine relies on it (a reply to a subscribe is seen before
+//! any publication that the home core accepted after it). They are small: a tag and a pointer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gyre_proto::Encoding;
+use gyre_proto::client::{ClientInfo, Publication};
+use gyre_proto::codes::{Disconnect, Unsubscribe};
+use gyre_proto::ids::{ConnId, CoreId};
+
+use crate::delivery::Delivery;
+use crate::position::Position;
+use crate::rules::Rules;
+use crate::session::ClientId;
+
+/// Number of a server API call that waits on its core; chosen by the data plane.
+pub type CallId = u64;
+
+/// A message from one core to another.
+#[derive(Debug)]
+pub enum Message {
+    /// To the home core of a channel.
+    Call(Box<HomeRequest>),
+    /// From a home core to the caller's core.
+    Reply(Box<HomeResponse>),
+    /// From a home core to a core with subscribers.
+    Deliver(Arc<Delivery>),
+    /// To every core: do something with the sessions of a user.
+    Act(Arc<Act>),
+    /// To every core: report.
+    Survey(Box<Survey>),
+    /// Back to the core that asked.
+    Surveyed(CallId, Box<SurveyReply>),
+    /// To the home core of a user: the first connection of this user on a core came (`true`), or the last one went.
+    User(Box<str>, bool),
+    /// New rules after a reload.
+    Rules(Arc<Rules>),
+}
+
+/// Who waits for the reply of a home core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// Nobody.
+    None,
+    /// A command of a session. `seq` is the generation of its reservation: a reply with another one is stale.
+    Session { core: CoreId, conn: ConnId, seq: u32 },
+    /// A server API call.
+    Api { core: CoreId, call: CallId },
+}
+
+/// A call to the home core of `channel`.
+#[derive(Debug)]
+pub struct HomeRequest {
+    pub caller: Caller,
+    pub channel: Box<str>,
+    pub call: HomeCall,
+}
+
+/// A reply of a home core.
+#[derive(Debug)]
+pub struct HomeResponse {
+    pub caller: Caller,
+    pub channel: Box<str>,
+    pub reply: HomeReply,
+}
+
+/// How long a stream and its items live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryOptions {
+    /// Publications kept; 0 = no history.
+    pub size: usize,
+    /// Life of the items since the last publication, ms; 0 = no history.
+    pub ttl_ms: u64,
+    /// Life of epoch and top offset since the last access, ms.
+    pub meta_ttl_ms: u64,
+}
+
+impl HistoryOptions {
+    /// Whether publications are kept at all.
+    pub fn is_on(&self) -> bool {
+        self.size > 0 && self.ttl_ms > 0
+    }
+}
+
+/// What a home core is asked to do with its channel.
+#[derive(Debug)]
+pub enum HomeCall {
+    /// Note the interest of `core`; add presence; read the position or recover. Answered by [`HomeReply::Subscribed`].
+    Subscribe(SubscribeCall),
+    /// A subscriber left, or will not come after all. Not answered.
+    Unsubscribe(UnsubscribeCall),
+    /// Tell the members that one has joined. Not answered.
+    Join(Arc<ClientInfo>),
+    /// Answered by [`HomeReply::Published`].
+    Publish(PublishCall),
+    /// Answered by [`HomeReply::History`].
+    History(HistoryCall),
+    /// Answered by [`HomeReply::Done`].
+    HistoryRemove,
+    /// Answered by [`HomeReply::Presence`].
+    Presence,
+    /// Answered by [`HomeReply::PresenceStats`].
+    PresenceStats,
+    /// Compare a held position with the top; answered by [`HomeReply::PositionLost`] only when they differ.
+    CheckPosition { core: CoreId, held: Position, meta_ttl_ms: u64 },
+}
+
+/// See [`HomeCall::Subscribe`].
+#[derive(Debug)]
+pub struct SubscribeCall {
+    pub core: CoreId,
+    pub encoding: Encoding,
+    /// Presence entry to add.
+    pub member: Option<(ClientId, Arc<ClientInfo>)>,
+    /// Set when the subscription is positioned.
+    pub position: Option<PositionCall>,
+}
+
+/// What a positioned subscription wants to know.
+#[derive(Debug)]
+pub struct PositionCall {
+    pub meta_ttl_ms: u64,
+    /// Set when missed publications are asked for.
+    pub recover: Option<RecoverFrom>,
+}
+
+/// The last position a client has seen. An empty epoch matches any.
+#[derive(Debug, Clone)]
+pub struct RecoverFrom {
+    pub offset: u64,
+    pub epoch: Box<str>,
+    /// Publications returned at most; more missed ones mean that recovery fails. 0 = no bound.
+    pub limit: usize,
+}
+
+/// See [`HomeCall::Unsubscribe`].
+#[derive(Debug)]
+pub struct UnsubscribeCall {
+    /// Presence entry to remove.
+    pub client: Option<ClientId>,
+    /// Set when the members are told.
+    pub leave: Option<Arc<ClientInfo>>,
+    /// Set when the core has no subscriber of this encoding any more.
+    pub lost_interest: Option<(CoreId, Encoding)>,
+}
+
+/// See [`HomeCall::Publish`].
+#[derive(Debug)]
+pub struct PublishCall {
+    /// Without offset; the home core assigns it.
+    pub publication: Publication,
+    pub history: HistoryOptions,
+    /// Empty = none.
+    pub idempotency_key: Box<str>,
+    /// 0 = none.
+    pub version: u64,
+    pub version_epoch: Box<str>,
+}
+
+/// See [`HomeCall::History`].
+#[derive(Debug)]
+pub struct HistoryCall {
+    /// Publications wanted: 0 = position only, negative = all.
+    pub limit: i64,
+    /// Read strictly after (reverse: before) this offset; the epoch is checked unless empty.
+    pub since: Option<(u64, Box<str>)>,
+    pub reverse: bool,
+    pub meta_ttl_ms: u64,
+}
+
+/// Replies of a home core.
+#[derive(Debug)]
+pub enum HomeReply {
+    Subscribed(SubscribeFacts),
+    /// Position of the publication; [`Position::NONE`] when nothing was stored.
+    Published(Position),
+    /// `Err` = the epoch asked for is gone (error 112).
+    History(Result<HistoryFacts, Unrecoverable>),
+    Done,
+    Presence(Vec<(ClientId, Arc<ClientInfo>)>),
+    PresenceStats { clients: u32, users: u32 },
+    /// The stream is no longer where the core believes it is.
+    PositionLost(Position),
+}
+
+/// The epoch asked for is not the stream's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unrecoverable;
+
+/// What the home core found for a new subscription.
+#[derive(Debug, Default)]
+pub struct SubscribeFacts {
+    /// Top of the stream at the moment the interest was noted. `None` for subscriptions without positioning.
+    pub top: Option<Position>,
+    /// Missed publications in ascending order; filled only when `recovered`.
+    pub publications: Vec<Arc<Publication>>,
+    /// Continuity is proven.
+    pub recovered: bool,
+}
+
+/// A page of history.
+#[derive(Debug)]
+pub struct HistoryFacts {
+    pub top: Position,
+    pub publications: Vec<Arc<Publication>>,
+}
+
+/// Something the server API wants done to sessions.
+#[derive(Debug)]
+pub struct Act {
+    /// `""` = anonymous connections.
+    pub user: Box<str>,
+    /// Restricts to one connection; empty = all of the user's.
+    pub client: Box<str>,
+    /// Connections spared.
+    pub whitelist: Vec<Box<str>>,
+    pub what: ActWhat,
+}
+
+/// See [`Act`].
+#[derive(Debug)]
+pub enum ActWhat {
+    Disconnect(Disconnect),
+    Unsubscribe { channel: Box<str>, why: Unsubscribe },
+}
+
+/// A question to every core.
+#[derive(Debug)]
+pub struct Survey {
+    pub core: CoreId,
+    pub call: CallId,
+    pub what: SurveyWhat,
+}
+
+/// See [`Survey`].
+#[derive(Debug, Clone)]
+pub enum SurveyWhat {
+    /// Channels with local subscribers whose names match; `None` = all.
+    Channels(Option<globset::GlobMatcher>),
+    /// Connections, users, channels, subscriptions.
+    Counts,
+}
+
+/// One core's part of an answer.
+#[derive(Debug)]
+pub enum SurveyReply {
+    /// Channel name and number of subscribers on the core.
+    Channels(Vec<(Box<str>, u32)>),
+    Counts(Counts),
+}
+
+/// Sizes of one core's tables; summed over the cores they describe the node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Connected sessions on this core.
+    pub clients: u64,
+    /// Distinct users whose home is this core.
+    pub users: u64,
+    /// Channels with subscribers whose home is this core.
+    pub channels: u64,
+    /// Subscriptions on this core.
+    pub subscriptions: u64,
+}
+

@@ -1,0 +1,32 @@
+//! What the engine asks of its surroundings: a palette, per-connection outboxes, a timer per connection, the mesh.
+//!
+//! The data plane implements it over `io`, the simulator over plain vectors. Nothing here blocks or fails: a bound that
+//! is hit (a slow consumer, a full ring) comes back to the engine later as an event of its own.
+
+use gyre_proto::Encoding;
+use gyre_proto::codes::Disconnect;
+use gyre_proto::ids::{ConnId, CoreId};
+
+use crate::message::{CallId, HomeReply, Message, SurveyReply};
+
+/// A prepared push on the palette of this core. Valid until the end of the turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameId(pub u32);
+
+/// The engine's hands.
+pub trait Outlet {
+    /// Puts one encoded protocol message on the palette.
+    fn frame(&mut self, encoding: Encoding, message: &[u8]) -> FrameId;
+    /// Queues a frame of the palette to one connection.
+    fn push(&mut self, conn: ConnId, frame: FrameId);
+    /// Ends a connection; the engine has already forgotten its session. Code 3000 means without a close frame.
+    fn close(&mut self, conn: ConnId, why: &Disconnect);
+    /// Asks for [`crate::Engine::timeout`] at `deadline_ms` (monotonic), replacing the earlier request.
+    fn set_timer(&mut self, conn: ConnId, deadline_ms: u64);
+    /// Sends a message to the engine of another core, in order.
+    fn send(&mut self, to: CoreId, message: Message);
+    /// Completes a server API call that was waiting for a home core.
+    fn answer(&mut self, call: CallId, reply: HomeReply);
+    /// Hands one core's part of a survey to the call that asked for it.
+    fn surveyed(&mut self, call: CallId, reply: SurveyReply);
+}

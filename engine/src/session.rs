@@ -1,0 +1,186 @@
+//! One client's protocol state on this core, kept small: most sessions are idle, and there are very many of them.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gyre_proto::Encoding;
+use gyre_proto::client::{ClientInfo, Command, SubscribeResult};
+use gyre_proto::codes::Unsubscribe;
+use gyre_proto::ids::ConnId;
+use smallvec::SmallVec;
+
+use crate::delivery::Delivery;
+use crate::hub::ChannelId;
+use crate::subscription::Plan;
+
+/// The id of a connection that clients see: a UUID, version 4.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(pub [u8; 16]);
+
+impl ClientId {
+    /// Makes a version 4 UUID of 16 random bytes.
+    pub fn from_entropy(mut bytes: [u8; 16]) -> Self {
+        bytes[6] = (bytes[6] & 0x0f) | 0x40;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b'-'; 36];
+        let mut at = 0;
+        for (i, byte) in self.0.iter().enumerate() {
+            if matches!(i, 4 | 6 | 8 | 10) {
+                at += 1;
+            }
+            text[at] = HEX[usize::from(byte >> 4)];
+            text[at + 1] = HEX[usize::from(byte & 15)];
+            at += 2;
+        }
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// No credentials yet; ends in 3502 when it takes too long.
+    Connecting,
+    /// Credentials were accepted, server-side subscriptions are being set up.
+    Joining,
+    Connected,
+    /// `connect` was answered with an error: input is ignored until the peer leaves.
+    Refused,
+}
+
+/// What the heartbeat deadline of a session stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heartbeat {
+    /// Close the connection: never authenticated, or lingering after a refusal.
+    Deadline,
+    /// Send a ping.
+    Ping,
+    /// The pong is overdue. The next ping is due at the remembered time.
+    Pong,
+    /// Pings are switched off.
+    Off,
+}
+
+/// One channel of a session.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) channel: ChannelId,
+    /// Place in the channel's subscriber list.
+    pub(crate) index: u32,
+    /// Only for subscriptions with something to remember.
+    pub(crate) extra: Option<Box<SubscriptionExtra>>,
+}
+
+/// Rare properties of a subscription.
+#[derive(Debug, Default)]
+pub(crate) struct SubscriptionExtra {
+    /// Channel info of presence entries and publications.
+    pub(crate) info: Bytes,
+    /// Unix seconds; 0 = never.
+    pub(crate) expire_at_s: i64,
+    /// Came with a connection token, which a refresh may withdraw.
+    pub(crate) from_connection_token: bool,
+}
+
+/// A command that waits for home cores, and what came in behind it.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// Generation of the reservation; replies carry it back.
+    pub(crate) seq: u32,
+    pub(crate) work: Work,
+    /// Commands that arrived meanwhile, in order.
+    pub(crate) queue: VecDeque<Command>,
+    pub(crate) queue_bytes: usize,
+    /// Channels that the server API took away while they were being set up.
+    pub(crate) revoked: Vec<(Box<str>, Unsubscribe)>,
+}
+
+/// What a pending command does when its facts are there.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Connect(Box<Joining>),
+    Subscribe { id: u32, plan: Box<Plan> },
+    Publish { id: u32 },
+    History { id: u32 },
+    Presence { id: u32 },
+    PresenceStats { id: u32 },
+}
+
+/// A connect whose server-side subscriptions are being set up.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    pub(crate) id: u32,
+    /// Seconds to expiry that the client is told; 0 = none.
+    pub(crate) ttl_s: u32,
+    /// Not yet answered by their home cores.
+    pub(crate) waiting: Vec<Plan>,
+    pub(crate) done: Vec<(Box<str>, SubscribeResult)>,
+    /// Joins to tell after the reply.
+    pub(crate) joins: Vec<(Box<str>, Arc<ClientInfo>)>,
+    /// Arrived for channels already set up; delivered after the reply.
+    pub(crate) held_back: Vec<Arc<Delivery>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) conn: ConnId,
+    pub(crate) encoding: Encoding,
+    pub(crate) phase: Phase,
+    pub(crate) heartbeat: Heartbeat,
+    /// The session is in the list of its user.
+    pub(crate) is_listed: bool,
+    /// Generation of the latest reservation.
+    pub(crate) seq: u32,
+    pub(crate) client: ClientId,
+    pub(crate) user: Box<str>,
+    /// Connection info of presence entries and publications; empty = none.
+    pub(crate) info: Box<[u8]>,
+    pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
+    pub(crate) pending: Option<Box<Pending>>,
+    /// Monotonic ms; see [`Heartbeat`].
+    pub(crate) heartbeat_at_ms: u64,
+    /// Monotonic ms at which positions and subscription expiry are looked at; `u64::MAX` = nothing to look at.
+    pub(crate) tick_at_ms: u64,
+    /// Monotonic ms at which the expired connection is closed; `u64::MAX` = never.
+    pub(crate) expire_at_ms: u64,
+    /// Neighbours in the list of the user's sessions.
+    pub(crate) next_of_user: u32,
+    pub(crate) previous_of_user: u32,
+}
+
+impl Session {
+    /// The next time that something is due.
+    pub(crate) fn next_deadline_ms(&self) -> u64 {
+        self.heartbeat_at_ms.min(self.tick_at_ms).min(self.expire_at_ms)
+    }
+
+    /// Client info as presence, joins and publications show it.
+    pub(crate) fn client_info(&self, channel_info: &Bytes) -> ClientInfo {
+        ClientInfo {
+            user: self.user.to_string(),
+            client: self.client.to_string(),
+            conn_info: Bytes::copy_from_slice(&self.info),
+            chan_info: channel_info.clone(),
+        }
+    }
+
+    pub(crate) fn subscription(&self, channel: ChannelId) -> Option<usize> {
+        self.subscriptions.iter().position(|s| s.channel == channel)
+    }
+}
