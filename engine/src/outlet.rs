@@ -29,4 +29,6 @@ pub trait Outlet {
     fn answer(&mut self, call: CallId, reply: HomeReply);
     /// Hands one core's part of a survey to the call that asked for it.
     fn surveyed(&mut self, call: CallId, reply: SurveyReply);
+    /// Whether other cores cannot keep up with this one; new publications are refused then.
+    fn is_congested(&self) -> bool;
 }

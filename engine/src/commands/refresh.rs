@@ -1,0 +1,119 @@
+//! `refresh` and `sub_refresh`: new tokens for a connection or a subscription that expires.
+
+use gyre_proto::client::{RefreshResult, Reply, SubRefreshRequest, SubRefreshResult};
+use gyre_proto::codes::{Disconnect, Error};
+use gyre_proto::ids::ConnId;
+
+use crate::commands::subscribe::token_fits;
+use crate::engine::Engine;
+use crate::outlet::Outlet;
+use crate::session::SubscriptionExtra;
+use crate::token::{ConnectionToken, TokenError};
+
+impl Engine {
+    /// client-protocol.md 15.1.
+    pub(super) fn refresh(&mut self, conn: ConnId, id: u32, token: &str, out: &mut dyn Outlet) {
+        let Some(session) = self.sessions.of(conn) else { return };
+        if token.is_empty() {
+            return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
+        }
+        let verified = self.rules.tokens.connection.verify_connection(token, self.now.unix_s());
+        let token = match verified {
+            Ok(token) if *token.user == *session.user => token,
+            Ok(_) => {
+                tracing::info!(client = %session.client, user = &*session.user, "refresh token of another user");
+                return self.disconnect(conn, &Disconnect::INVALID_TOKEN, out);
+            }
+            Err(TokenError::Expired) => return self.disconnect(conn, &Disconnect::EXPIRED, out),
+            Err(TokenError::Internal) => return self.refuse(conn, id, Error::INTERNAL, out),
+            Err(TokenError::Invalid(why)) => {
+                tracing::info!(client = %session.client, user = &*session.user, why, "invalid refresh token");
+                return self.disconnect(conn, &Disconnect::INVALID_TOKEN, out);
+            }
+        };
+        if token.expire_at != 0 && token.expire_at < self.now.unix_s() {
+            return self.refuse(conn, id, Error::EXPIRED, out);
+        }
+        if !self.subscriptions_match(conn, &token) {
+            return self.disconnect(conn, &Disconnect::INSUFFICIENT_STATE, out);
+        }
+        let expires = token.expire_at != 0 && !self.rules.client.insecure;
+        let delay_ms = self.rules.client.expired_close_delay_ms;
+        let expire_at_ms = if expires { self.now.mono_of(token.expire_at, delay_ms) } else { u64::MAX };
+        if let Some(session) = self.sessions.of_mut(conn) {
+            session.expire_at_ms = expire_at_ms;
+            if let Some(info) = token.info {
+                session.info = info.to_vec().into();
+            }
+            out.set_timer(conn, session.next_deadline_ms());
+        }
+        let ttl = if expires { self.now.ttl_s(token.expire_at) } else { 0 };
+        let result = RefreshResult { expires, ttl, ..RefreshResult::default() };
+        self.reply(conn, Reply { id, refresh: Some(result), ..Reply::default() }, out);
+    }
+
+    /// Whether the channels that the new token grants are the ones that the connection got from the old one.
+    fn subscriptions_match(&self, conn: ConnId, token: &ConnectionToken) -> bool {
+        let Some(session) = self.sessions.of(conn) else { return false };
+        let is_subscribed = |channel: &str| self.is_subscribed(session, channel);
+        let granted = |name: &str| token.subs.iter().any(|(channel, _)| channel == name);
+        token.subs.iter().all(|(channel, _)| is_subscribed(channel))
+            && session.subscriptions.iter().all(|subscription| {
+                let from_token = subscription.extra.as_ref().is_some_and(|e| e.from_connection_token);
+                !from_token || granted(&self.hub.channel(subscription.channel).name)
+            })
+    }
+
+    /// client-protocol.md 15.2.
+    pub(super) fn sub_refresh(
+        &mut self,
+        conn: ConnId,
+        id: u32,
+        request: &SubRefreshRequest,
+        out: &mut dyn Outlet,
+    ) {
+        let Some(session) = self.sessions.of(conn) else { return };
+        if request.channel.is_empty() {
+            return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
+        }
+        let found = self.hub.find(&request.channel);
+        let Some(slot) = found.and_then(|id| session.subscription(id)) else {
+            return self.refuse(conn, id, Error::PERMISSION_DENIED, out);
+        };
+        if request.token.is_empty() {
+            return self.refuse(conn, id, Error::BAD_REQUEST, out);
+        }
+        let verifier = self.rules.tokens.for_subscriptions();
+        let token = match verifier.verify_subscription(&request.token, self.now.unix_s()) {
+            Ok(token) if token_fits(&token, session, &request.channel) => token,
+            // Upstream answers an expired token with success and lets the subscription live for ever.
+            Err(TokenError::Expired) => return self.refuse(conn, id, Error::TOKEN_EXPIRED, out),
+            Err(TokenError::Internal) => return self.refuse(conn, id, Error::INTERNAL, out),
+            Ok(_) | Err(TokenError::Invalid(_)) => {
+                tracing::info!(client = %session.client, user = &*session.user, channel = &*request.channel,
+                    "invalid subscription refresh token");
+                return self.disconnect(conn, &Disconnect::INVALID_TOKEN, out);
+            }
+        };
+        if token.expire_at != 0 && token.expire_at < self.now.unix_s() {
+            return self.refuse(conn, id, Error::EXPIRED, out);
+        }
+        let tick_at_ms = self.now.mono_ms + self.rules.client.presence_update_interval_ms;
+        if let Some(session) = self.sessions.of_mut(conn) {
+            let subscription = &mut session.subscriptions[slot];
+            let from_connection_token = subscription.extra.as_ref().is_some_and(|e| e.from_connection_token);
+            subscription.extra = Some(Box::new(SubscriptionExtra {
+                info: token.info.unwrap_or_default(),
+                expire_at_s: token.expire_at,
+                from_connection_token,
+            }));
+            session.tick_at_ms = session.tick_at_ms.min(tick_at_ms);
+            out.set_timer(conn, session.next_deadline_ms());
+        }
+        let expires = token.expire_at != 0;
+        let ttl = if expires { self.now.ttl_s(token.expire_at) } else { 0 };
+        let result = SubRefreshResult { expires, ttl, ..SubRefreshResult::default() };
+        self.reply(conn, Reply { id, sub_refresh: Some(result), ..Reply::default() }, out);
+    }
+}
+

@@ -1,0 +1,25 @@
+//! What runs the driver: the ring of socket operations and the executor around it.
+//!
+//! The only place that names `glommio` and `io-uring`. The driver speaks of operations on a connection and of
+//! events; which system calls carry them is decided here, so that a second backend can be added beside this one.
+//! Everything here runs on the core's own thread, except `probe`, which runs wherever it is called.
+
+mod buffers;
+mod executor;
+mod probe;
+mod uring;
+
+pub(crate) use buffers::ReceiveBuffers;
+pub(crate) use executor::{Core, run_ready_tasks, start, tasks_alive};
+pub use executor::spawn;
+pub use probe::{ProbeError, probe};
+pub(crate) use uring::{Event, Ring, Wait, is_retry};
+
+/// Error numbers of the kernel that the driver tells apart.
+pub(crate) mod errno {
+    use rustix::io::Errno;
+
+    pub(crate) const AGAIN: i32 = Errno::AGAIN.raw_os_error();
+    pub(crate) const NOBUFS: i32 = Errno::NOBUFS.raw_os_error();
+    pub(crate) const CANCELED: i32 = Errno::CANCELED.raw_os_error();
+}

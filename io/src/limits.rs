@@ -1,0 +1,68 @@
+//! Every bound of this package with its reason.
+
+use std::time::Duration;
+
+/// Entries of the submission queue. A fan-out to more connections submits in several steps; at 1024 sends per system
+/// call its cost no longer shows.
+pub(crate) const SUBMISSIONS: u32 = 1024;
+
+/// Entries of the completion queue: room for one event of each kind per submission; the kernel keeps what does not fit.
+pub(crate) const COMPLETIONS: u32 = 4 * SUBMISSIONS;
+
+/// Receive buffers of a core, and their size: 2 MiB in all. Measured: more buffers did not help, larger ones only cost
+/// cache. One buffer is also the most that a stream reads ahead of hyper.
+pub(crate) const RECEIVE_BUFFERS: u16 = 1024;
+pub(crate) const RECEIVE_BUFFER_BYTES: usize = 2048;
+
+/// Slots of a connection table of one core: 24 bits of an operation's user_data, and beyond it the kernel's own bound
+/// for a file table (2^20).
+pub(crate) const CONNECTIONS_MAX: u32 = 1 << 20;
+
+/// Slots per chunk of the connection table (64 KiB): growing by chunks moves nothing and leaves nothing behind.
+pub(crate) const TABLE_CHUNK: usize = 1024;
+
+/// JSON or Protobuf messages in one WebSocket frame, as clients of the reference expect it.
+pub(crate) const MESSAGES_PER_FRAME_MAX: usize = 16;
+
+/// Arena in which several frames are put together for one send. Small enough to stay in the second-level cache; when
+/// it is full the sends go out and it starts again.
+pub(crate) const JOIN_BYTES: usize = 256 * 1024;
+
+/// Memory that the palette keeps from one turn to the next. A turn with larger frames gives the excess back.
+pub(crate) const PALETTE_KEEP_BYTES: usize = 1024 * 1024;
+
+/// Unsent bytes at which a stream stops taking bytes from hyper.
+pub(crate) const STREAM_UNSENT_MAX: u32 = 64 * 1024;
+
+/// Time for the peer to answer our close, or to end its direction after we ended ours.
+pub(crate) const CLOSE_WAIT_MS: u64 = 5_000;
+
+/// Time until somebody must have taken a new connection (`http::serve`) or gone on with an upgraded one.
+pub(crate) const UNCLAIMED_MS: u64 = 10_000;
+
+/// Pause after an accept failed, typically because a table is full: long enough not to spin.
+pub(crate) const ACCEPT_RETRY_MS: u64 = 50;
+
+/// At most one log line about failing accepts in this time.
+pub(crate) const ACCEPT_LOG_MS: u64 = 10_000;
+
+/// Connections the kernel completes for us before we accept them. The kernel cuts it to net.core.somaxconn.
+pub(crate) const BACKLOG: i32 = 65_535;
+
+/// Longest block in the ring (driver rule 7): what else the executor has to do waits no longer than this.
+pub(crate) const BLOCK_MAX: Duration = Duration::from_millis(5);
+
+/// Longest block when no task exists. Everything that can happen then comes through the ring or the wheel.
+pub(crate) const BLOCK_ALONE_MAX: Duration = Duration::from_secs(1);
+
+/// Rounds of ready tasks in one turn before the sockets get their chance again.
+pub(crate) const TASK_ROUNDS_MAX: u32 = 8;
+
+const _: () = {
+    assert!(RECEIVE_BUFFERS.is_power_of_two());
+    assert!((RECEIVE_BUFFERS as usize * 16).is_multiple_of(4096));
+    assert!((RECEIVE_BUFFERS as usize * RECEIVE_BUFFER_BYTES).is_multiple_of(4096));
+    assert!(RECEIVE_BUFFERS as u32 <= COMPLETIONS);
+    assert!(CONNECTIONS_MAX <= 1 << 24);
+    assert!(STREAM_UNSENT_MAX as usize >= RECEIVE_BUFFER_BYTES);
+};

@@ -1,0 +1,72 @@
+//! The engine's outlet on a real core: frames go to the driver, messages to the mesh, answers to waiting HTTP tasks.
+
+use gyre_engine::{CallId, FrameId, HomeReply, Message, Outlet, SurveyReply};
+use gyre_io::mesh::Port;
+use gyre_io::{Driver, FrameKind};
+use gyre_proto::Encoding;
+use gyre_proto::codes::Disconnect;
+use gyre_proto::ids::{ConnId, CoreId};
+
+use super::calls::{Answer, Calls};
+use super::parcel::Parcel;
+
+pub(super) struct Hands<'a> {
+    pub(super) driver: &'a mut Driver,
+    pub(super) port: &'a mut Port<Parcel>,
+    pub(super) calls: &'a mut Calls,
+}
+
+impl Outlet for Hands<'_> {
+    fn frame(&mut self, encoding: Encoding, message: &[u8]) -> FrameId {
+        let kind = match encoding {
+            Encoding::Json => FrameKind::JsonMessage,
+            Encoding::Protobuf => FrameKind::ProtobufMessage,
+        };
+        FrameId(self.driver.frame(kind, message).0)
+    }
+
+    fn push(&mut self, conn: ConnId, frame: FrameId) {
+        self.driver.push(conn, gyre_io::FrameId(frame.0));
+    }
+
+    fn close(&mut self, conn: ConnId, why: &Disconnect) {
+        match *why {
+            Disconnect::CONNECTION_CLOSED => self.driver.abort(conn),
+            // What is queued is what the peer does not take: it would only delay the close.
+            Disconnect::SLOW => self.driver.close_discarding(conn, why.code as u16, &why.reason),
+            _ => self.driver.close(conn, why.code as u16, &why.reason),
+        }
+    }
+
+    fn set_timer(&mut self, conn: ConnId, deadline_ms: u64) {
+        match deadline_ms {
+            u64::MAX => self.driver.clear_timer(conn),
+            _ => self.driver.set_timer(conn, deadline_ms),
+        }
+    }
+
+    fn send(&mut self, to: CoreId, message: Message) {
+        send(self.port, usize::from(to.0), Parcel::Engine(message));
+    }
+
+    fn answer(&mut self, call: CallId, reply: HomeReply) {
+        self.calls.answer(call, Answer::Home(reply));
+    }
+
+    fn surveyed(&mut self, call: CallId, reply: SurveyReply) {
+        self.calls.part(call, reply);
+    }
+
+    fn is_congested(&self) -> bool {
+        self.port.backlog_len() > crate::limits::CONGESTED_BACKLOG
+    }
+}
+
+/// Sends a parcel whose loss would break a promise. The backlog is far larger than what can be under way once new
+/// publications are refused, so a full one means that the other core has stopped working.
+pub(super) fn send(port: &mut Port<Parcel>, to: usize, parcel: Parcel) {
+    if let Err(parcel) = port.send(to, parcel) {
+        tracing::error!(to, ?parcel, "a core does not take its messages any more");
+        std::process::abort();
+    }
+}

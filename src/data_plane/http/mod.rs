@@ -1,0 +1,85 @@
+//! HTTP on a core: the WebSocket upgrade, the server API, health and metrics, by exact path.
+
+mod acts;
+mod api;
+mod channels;
+mod upgrade;
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use gyre_io::http::{HttpLimits, Upgrade};
+use gyre_proto::Encoding;
+use gyre_proto::ids::ConnId;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::Core;
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// Serves one connection until it ends (`None`) or becomes a WebSocket.
+pub(super) async fn connection(core: &Rc<Core>, conn: ConnId) -> Option<(Upgrade, Encoding)> {
+    let negotiated = Rc::new(Cell::new(None));
+    let service = service_fn(|request| {
+        let (core, negotiated) = (Rc::clone(core), Rc::clone(&negotiated));
+        async move { Ok::<_, Infallible>(route(&core, request, &negotiated).await) }
+    });
+    let driver = Rc::clone(&core.driver);
+    let upgrade = gyre_io::http::serve(driver, conn, service, &HttpLimits::default()).await?;
+    Some((upgrade, negotiated.get()?))
+}
+
+async fn route(core: &Core, request: Request<Incoming>, negotiated: &Cell<Option<Encoding>>) -> Answer {
+    let settings = &core.settings;
+    let path = Some(request.uri().path());
+    if path == settings.websocket_path.as_deref() {
+        return upgrade::answer(core, &request, negotiated);
+    }
+    if let Some(api) = &settings.api
+        && let Some(method) = path.and_then(|path| path.strip_prefix(&*api.prefix)?.strip_prefix('/'))
+        && api::is_method(method)
+    {
+        let method = method.to_owned();
+        return api::answer(core, api, &method, request).await;
+    }
+    if path == settings.health_path.as_deref() {
+        return json(StatusCode::OK, Bytes::from_static(b"{}"));
+    }
+    if path == settings.metrics_path.as_deref() {
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return status(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        let mut answer = Response::new(Full::new(core.ask_metrics().await));
+        let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        answer.headers_mut().insert(CONTENT_TYPE, kind);
+        return answer;
+    }
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+fn status(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = status;
+    answer
+}
+
+fn text(code: StatusCode, body: &'static str) -> Answer {
+    let mut answer = status(code);
+    *answer.body_mut() = Full::new(Bytes::from_static(body.as_bytes()));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    answer
+}
+
+fn json(code: StatusCode, body: Bytes) -> Answer {
+    let mut answer = status(code);
+    *answer.body_mut() = Full::new(body);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}

@@ -1,0 +1,70 @@
+//! The WebSocket handshake: origin, RFC 6455 checks, encoding.
+
+use std::cell::Cell;
+
+use gyre_proto::Encoding;
+use gyre_proto::ws::handshake;
+use hyper::header::{
+    CONNECTION, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::{Request, StatusCode};
+
+use super::{Answer, Core, status, text};
+
+const PROTOBUF: &str = "centrifuge-protobuf";
+const SUBPROTOCOLS: [&str; 2] = ["centrifuge-json", PROTOBUF];
+
+/// Answers the handshake; on 101 the encoding is noted and the connection is the driver's.
+pub(super) fn answer<B>(core: &Core, request: &Request<B>, negotiated: &Cell<Option<Encoding>>) -> Answer {
+    let accepted = match handshake::check(request.method(), request.headers(), &SUBPROTOCOLS) {
+        Ok(accepted) => accepted,
+        Err(code) => return refuse(code),
+    };
+    let origin = request.headers().get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()));
+    if !core.settings.origins.allow(origin.as_deref()) {
+        tracing::info!(origin = origin.as_deref(), "request Origin is not authorized, see client.allowed_origins");
+        core.api.borrow_mut().refused_origins += 1;
+        return refuse(StatusCode::FORBIDDEN);
+    }
+    let Ok(accept_key) = HeaderValue::try_from(accepted.accept_key) else {
+        return refuse(StatusCode::BAD_REQUEST);
+    };
+    let is_protobuf = accepted.subprotocol == Some(PROTOBUF) || query_asks_protobuf(request.uri().query());
+    negotiated.set(Some(if is_protobuf { Encoding::Protobuf } else { Encoding::Json }));
+    let mut answer = status(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = answer.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept_key);
+    if let Some(subprotocol) = accepted.subprotocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    }
+    answer
+}
+
+/// Errors name the version that would be understood (transports.md 2.1).
+fn refuse(code: StatusCode) -> Answer {
+    const VERSION: HeaderName = SEC_WEBSOCKET_VERSION;
+    let mut answer = text(code, code.canonical_reason().unwrap_or_default());
+    answer.headers_mut().insert(VERSION, HeaderValue::from_static("13"));
+    answer
+}
+
+fn query_asks_protobuf(query: Option<&str>) -> bool {
+    let asks = |pair: &str| matches!(pair, "format=protobuf" | "cf_protocol=protobuf");
+    query.is_some_and(|query| query.split('&').any(asks))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_may_ask_for_protobuf() {
+        assert!(query_asks_protobuf(Some("a=b&cf_protocol=protobuf")));
+        assert!(query_asks_protobuf(Some("format=protobuf")));
+        assert!(!query_asks_protobuf(Some("xformat=protobuf")));
+        assert!(!query_asks_protobuf(None));
+    }
+}

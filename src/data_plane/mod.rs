@@ -1,0 +1,136 @@
+//! The data plane: on each core, the engine and the driver wired together. The only place where the two meet.
+//!
+//! A core's state is reached through [`Core::with`], synchronously: no borrow crosses an await. Connections start as
+//! HTTP tasks (`http/`); after the upgrade the task is gone and frames go straight from the driver to the engine
+//! (`handler.rs`). Nothing here blocks, and nothing waits for another core except an HTTP task that awaits its answer.
+
+mod calls;
+mod entropy;
+mod hands;
+mod handler;
+mod http;
+mod parcel;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gyre_engine::{Engine, HomeCall, HomeReply, Now, SurveyReply, SurveyWhat};
+use gyre_io::Driver;
+use gyre_io::mesh::Port;
+use gyre_proto::ids::CoreId;
+
+use calls::{Answer, Calls, Waiting};
+use entropy::Entropy;
+use hands::Hands;
+pub(crate) use handler::CoreHandler;
+pub(crate) use parcel::{ApiCounters, FromControl, Parcel, Snapshot, ToControl};
+
+use crate::settings::Settings;
+
+/// One core: everything that its tasks and its turn share.
+pub(crate) struct Core {
+    id: CoreId,
+    settings: Arc<Settings>,
+    /// Never borrowed across an await.
+    driver: Rc<RefCell<Driver>>,
+    engine: RefCell<Engine>,
+    port: RefCell<Port<Parcel>>,
+    calls: Rc<RefCell<Calls>>,
+    entropy: RefCell<Entropy>,
+    api: RefCell<ApiCounters>,
+    is_shutting_down: Cell<bool>,
+}
+
+impl Core {
+    /// Runs `act` on the engine, with the hands to carry out what it decides.
+    fn with<T>(&self, act: impl FnOnce(&mut Engine, &mut Hands<'_>) -> T) -> T {
+        self.with_driver(&mut self.driver.borrow_mut(), act)
+    }
+
+    /// As [`Self::with`], for callers that hold the driver.
+    fn with_driver<T>(
+        &self,
+        driver: &mut Driver,
+        act: impl FnOnce(&mut Engine, &mut Hands<'_>) -> T,
+    ) -> T {
+        let mut port = self.port.borrow_mut();
+        let mut calls = self.calls.borrow_mut();
+        let mut engine = self.engine.borrow_mut();
+        engine.set_now(now(driver));
+        act(&mut engine, &mut Hands { driver, port: &mut port, calls: &mut calls })
+    }
+
+    /// Asks the home core of a channel and waits for its answer. `None` = the answer was of another kind, a bug.
+    async fn ask_home(&self, channel: &str, what: HomeCall) -> Option<HomeReply> {
+        let call = self.calls.borrow_mut().number();
+        if let Some(reply) = self.with(|engine, hands| engine.api_call(call, channel, what, hands)) {
+            return Some(reply);
+        }
+        self.calls.borrow_mut().wait(call);
+        match (Waiting { calls: Rc::clone(&self.calls), call }).await {
+            Some(Answer::Home(reply)) => Some(reply),
+            _ => None,
+        }
+    }
+
+    /// Asks every core and waits for all.
+    async fn ask_all(&self, what: SurveyWhat) -> Vec<SurveyReply> {
+        let call = {
+            let mut calls = self.calls.borrow_mut();
+            let call = calls.number();
+            calls.gather(call, usize::from(self.settings.cores));
+            call
+        };
+        self.with(|engine, hands| engine.api_survey(call, &what, hands));
+        match (Waiting { calls: Rc::clone(&self.calls), call }).await {
+            Some(Answer::Survey(parts)) => parts,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Asks the control thread for the metrics page.
+    async fn ask_metrics(&self) -> bytes::Bytes {
+        let call = {
+            let mut calls = self.calls.borrow_mut();
+            let call = calls.number();
+            calls.wait(call);
+            call
+        };
+        self.tell_control(ToControl::Scrape { core: self.id, call });
+        match (Waiting { calls: Rc::clone(&self.calls), call }).await {
+            Some(Answer::Page(text)) => text,
+            _ => bytes::Bytes::new(),
+        }
+    }
+
+    fn tell_control(&self, what: ToControl) {
+        // A control thread that is behind misses reports, never the core its turn.
+        let lost = self.port.borrow_mut().send(usize::from(self.settings.cores), Parcel::ToControl(what));
+        if lost.is_err() {
+            tracing::warn!("the control thread is behind; a report was dropped");
+        }
+    }
+
+    fn is_congested(&self) -> bool {
+        self.port.borrow().backlog_len() > crate::limits::CONGESTED_BACKLOG
+    }
+
+    fn snapshot(&self, driver: &Driver) -> Snapshot {
+        let engine = self.engine.borrow();
+        Snapshot {
+            core: self.id.0,
+            counts: engine.counts(),
+            counters: engine.counters().clone(),
+            driver: driver.stats().clone(),
+            api: self.api.borrow().clone(),
+            backlog: self.port.borrow().backlog_len(),
+        }
+    }
+}
+
+/// Both clocks; the monotonic one is the driver's, read once per turn.
+fn now(driver: &Driver) -> Now {
+    let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Now { mono_ms: driver.now_ms(), unix_ms: unix.map_or(0, |d| d.as_millis() as i64) }
+}

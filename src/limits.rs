@@ -1,0 +1,18 @@
+//! Bounds of the product's own tables and queues, each with its reason.
+
+/// Messages waiting for full rings of one core above which new publications are refused (error 100): the other core
+/// works, but not as fast as this one takes publications in.
+pub(crate) const CONGESTED_BACKLOG: usize = 64 * 1024;
+
+/// Largest body of a server API request, in bytes. Upstream has no bound; 64 MiB is past any batch seen and keeps one
+/// caller from taking the host's memory.
+pub(crate) const API_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Channels of one broadcast that may be under way at a time (server-api.md 4.2).
+pub(crate) const BROADCAST_IN_FLIGHT_MAX: usize = 1024;
+
+/// Time between two reports of a core to the control thread, in ms. Metrics may be 10 s old (observability.md 1).
+pub(crate) const SNAPSHOT_INTERVAL_MS: u64 = 1000;
+
+/// Bytes of entropy fetched from the kernel at a time: 256 client ids.
+pub(crate) const ENTROPY_BYTES: usize = 4096;

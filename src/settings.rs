@@ -1,0 +1,91 @@
+//! The configuration in the form that the cores read it: rules, origins, paths, keys. Made once, shared by all cores.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use gyre_engine::rules::Rules;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) cores: u16,
+    /// As configured at start; a reload reaches the engines by message.
+    pub(crate) rules: Arc<Rules>,
+    /// `0.1.0 OSS`, as clients and `info` see it.
+    pub(crate) version: Arc<str>,
+    pub(crate) node_name: String,
+    /// New at every start.
+    pub(crate) node_uid: String,
+    pub(crate) started: Instant,
+    pub(crate) origins: Origins,
+    pub(crate) message_size_max: usize,
+    /// Exact paths; `None` = not served.
+    pub(crate) websocket_path: Option<String>,
+    pub(crate) health_path: Option<String>,
+    pub(crate) metrics_path: Option<String>,
+    pub(crate) api: Option<ApiSettings>,
+}
+
+/// The HTTP server API.
+#[derive(Debug)]
+pub(crate) struct ApiSettings {
+    /// Without trailing slash; may be empty.
+    pub(crate) prefix: String,
+    /// Empty = nobody gets in, unless `is_open`.
+    pub(crate) key: String,
+    pub(crate) is_open: bool,
+}
+
+/// Origins from which browsers may connect (transports.md 1.3).
+#[derive(Debug)]
+pub(crate) enum Origins {
+    Any,
+    Listed(GlobSet),
+}
+
+impl Origins {
+    /// # Errors
+    /// The glob that cannot be read, and why.
+    pub(crate) fn new(globs: &[String]) -> Result<Self, String> {
+        if globs == ["*"] {
+            return Ok(Self::Any);
+        }
+        let mut set = GlobSetBuilder::new();
+        for glob in globs {
+            let compiled = GlobBuilder::new(glob).literal_separator(false).build();
+            set.add(compiled.map_err(|error| format!("client.allowed_origins: `{glob}`: {error}"))?);
+        }
+        set.build().map(Self::Listed).map_err(|error| format!("client.allowed_origins: {error}"))
+    }
+
+    /// Requests without an origin do not come from a browser and pass.
+    pub(crate) fn allow(&self, origin: Option<&str>) -> bool {
+        match (self, origin) {
+            (Self::Any, _) | (_, None) => true,
+            (Self::Listed(set), Some(origin)) => set.is_match(origin.to_lowercase()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A wrong answer here locks a site out or lets a foreign one in.
+    #[test]
+    fn origins() {
+        let listed = |globs: &[&str]| {
+            Origins::new(&globs.iter().map(ToString::to_string).collect::<Vec<_>>()).expect("valid globs")
+        };
+        assert!(listed(&[]).allow(None));
+        assert!(!listed(&[]).allow(Some("https://a.x")));
+        assert!(listed(&["*"]).allow(Some("null")));
+        let site = listed(&["https://*.site.com", "http://b.x"]);
+        assert!(site.allow(Some("https://a.site.com")));
+        assert!(site.allow(Some("HTTPS://A.SITE.COM")));
+        assert!(site.allow(Some("http://b.x")));
+        assert!(!site.allow(Some("https://site.com.evil.com")));
+        assert!(!site.allow(Some("https://c.x")));
+    }
+}
