@@ -139,9 +139,12 @@ impl Palette {
         if self.frames.is_empty() {
             return;
         }
+        let used = self.bytes.len();
         self.frames.clear();
         self.bytes.clear();
-        self.bytes.shrink_to(PALETTE_KEEP_BYTES);
+        if self.bytes.capacity() > PALETTE_KEEP_BYTES.max(4 * used) {
+            self.bytes.shrink_to(PALETTE_KEEP_BYTES);
+        }
         self.turn = self.turn.wrapping_add(1);
     }
 

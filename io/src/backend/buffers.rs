@@ -7,6 +7,7 @@
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::io;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::Submitter;
@@ -19,19 +20,24 @@ pub(crate) const GROUP: u16 = 0;
 
 const PAGE: usize = 4096;
 
-/// Buffers shared with the kernel. Must outlive the ring it is registered with: the driver drops the ring first.
+/// Buffers shared with the kernel.
 pub(crate) struct ReceiveBuffers {
-    entries: NonNull<BufRingEntry>,
-    memory: NonNull<u8>,
+    memory: Rc<BufferMemory>,
     tail: u16,
+}
+
+/// What the kernel writes to. The ring it is registered with holds it too, so that it goes last.
+pub(crate) struct BufferMemory {
+    entries: NonNull<BufRingEntry>,
+    bytes: NonNull<u8>,
 }
 
 impl ReceiveBuffers {
     /// Allocates the buffers and registers them with the ring behind `submitter`.
     pub(crate) fn register(submitter: &Submitter<'_>) -> io::Result<Self> {
-        let entries = allocate(Self::entries_layout()).cast::<BufRingEntry>();
-        let memory = allocate(Self::memory_layout());
-        let mut buffers = Self { entries, memory, tail: 0 };
+        let entries = allocate(entries_layout()).cast::<BufRingEntry>();
+        let bytes = allocate(bytes_layout());
+        let mut buffers = Self { memory: Rc::new(BufferMemory { entries, bytes }), tail: 0 };
         // SAFETY: the address is page aligned, holds RECEIVE_BUFFERS entries and stays valid until the ring is gone.
         unsafe {
             submitter.register_buf_ring_with_flags(
@@ -48,13 +54,18 @@ impl ReceiveBuffers {
         Ok(buffers)
     }
 
+    /// The memory, to be kept until the ring is gone.
+    pub(crate) fn memory(&self) -> Rc<BufferMemory> {
+        Rc::clone(&self.memory)
+    }
+
     /// The first `len` bytes of a buffer that a completion named. Exclusive until `give_back`.
     pub(crate) fn bytes(&mut self, buffer: u16, len: usize) -> &mut [u8] {
         assert!(buffer < RECEIVE_BUFFERS && len <= RECEIVE_BUFFER_BYTES);
         // SAFETY: inside the allocation by the line above; the kernel does not touch a buffer between the completion
         // that names it and its return, and the borrow of self keeps callers from returning it meanwhile.
         unsafe {
-            let start = self.memory.as_ptr().add(usize::from(buffer) * RECEIVE_BUFFER_BYTES);
+            let start = self.memory.bytes.as_ptr().add(usize::from(buffer) * RECEIVE_BUFFER_BYTES);
             std::slice::from_raw_parts_mut(start, len)
         }
     }
@@ -69,8 +80,8 @@ impl ReceiveBuffers {
         let at = usize::from(self.tail % RECEIVE_BUFFERS);
         // SAFETY: `at` is inside the ring; the kernel reads an entry only after `publish` moved the tail past it.
         unsafe {
-            let entry = &mut *self.entries.as_ptr().add(at);
-            entry.set_addr(self.memory.as_ptr().add(usize::from(buffer) * RECEIVE_BUFFER_BYTES) as u64);
+            let entry = &mut *self.memory.entries.as_ptr().add(at);
+            entry.set_addr(self.memory.bytes.as_ptr().add(usize::from(buffer) * RECEIVE_BUFFER_BYTES) as u64);
             entry.set_len(RECEIVE_BUFFER_BYTES as u32);
             entry.set_bid(buffer);
         }
@@ -81,28 +92,28 @@ impl ReceiveBuffers {
         // SAFETY: the tail lives in the reserved field of the first entry, is two-byte aligned and is shared with
         // the kernel, which reads it with acquire ordering.
         unsafe {
-            let tail = BufRingEntry::tail(self.entries.as_ptr()).cast::<AtomicU16>();
+            let tail = BufRingEntry::tail(self.memory.entries.as_ptr()).cast::<AtomicU16>();
             (*tail).store(self.tail, Ordering::Release);
         }
     }
-
-    fn entries_layout() -> Layout {
-        layout(usize::from(RECEIVE_BUFFERS) * size_of::<BufRingEntry>())
-    }
-
-    fn memory_layout() -> Layout {
-        layout(usize::from(RECEIVE_BUFFERS) * RECEIVE_BUFFER_BYTES)
-    }
 }
 
-impl Drop for ReceiveBuffers {
+impl Drop for BufferMemory {
     fn drop(&mut self) {
         // SAFETY: allocated with these layouts; the ring that could write into them is already closed.
         unsafe {
-            std::alloc::dealloc(self.entries.as_ptr().cast(), Self::entries_layout());
-            std::alloc::dealloc(self.memory.as_ptr(), Self::memory_layout());
+            std::alloc::dealloc(self.entries.as_ptr().cast(), entries_layout());
+            std::alloc::dealloc(self.bytes.as_ptr(), bytes_layout());
         }
     }
+}
+
+fn entries_layout() -> Layout {
+    layout(usize::from(RECEIVE_BUFFERS) * size_of::<BufRingEntry>())
+}
+
+fn bytes_layout() -> Layout {
+    layout(usize::from(RECEIVE_BUFFERS) * RECEIVE_BUFFER_BYTES)
 }
 
 fn layout(bytes: usize) -> Layout {

@@ -1,0 +1,93 @@
+//! The options of one namespace. Cores read them for every command; they never change after the start or a reload.
+
+use regex::Regex;
+
+use super::DataFormat;
+
+/// What is allowed and kept in the channels of one namespace. `Default` allows and keeps nothing.
+#[derive(Clone, Debug, Default)]
+pub struct ChannelOptions {
+    /// Subscribers are listed.
+    pub presence: bool,
+    /// Joins and leaves are told to those who asked for them.
+    pub join_leave: bool,
+    /// Every subscriber is told, asked or not.
+    pub force_push_join_leave: bool,
+
+    /// Publications kept; history is on when this and [`Self::history_ttl_s`] are above 0.
+    pub history_size: usize,
+    /// Life of the kept publications since the last one, in seconds.
+    pub history_ttl_s: u64,
+    /// Life of epoch and top offset since the last access, in seconds; 0 = [`super::Rules::history_meta_ttl_s`].
+    pub history_meta_ttl_s: u64,
+    /// All subscriptions are positioned.
+    pub force_positioning: bool,
+    /// Clients may ask for positioning.
+    pub allow_positioning: bool,
+    /// All subscriptions are recoverable, and thereby positioned.
+    pub force_recovery: bool,
+    /// Clients may ask for recovery.
+    pub allow_recovery: bool,
+    /// What a recovering subscription gets.
+    pub force_recovery_mode: RecoveryMode,
+    /// In cache mode, a new subscription gets the latest publication too.
+    pub auto_cache_recover: bool,
+
+    /// Users may subscribe without token.
+    pub allow_subscribe_for_client: bool,
+    /// Widens the former to the anonymous user.
+    pub allow_subscribe_for_anonymous: bool,
+    /// Users may publish.
+    pub allow_publish_for_client: bool,
+    /// Subscribers may publish.
+    pub allow_publish_for_subscriber: bool,
+    /// Widens the former two to the anonymous user.
+    pub allow_publish_for_anonymous: bool,
+    /// Users may read presence and ask for joins and leaves.
+    pub allow_presence_for_client: bool,
+    /// Subscribers may.
+    pub allow_presence_for_subscriber: bool,
+    /// Widens the former two to the anonymous user.
+    pub allow_presence_for_anonymous: bool,
+    /// Users may read history and ask for positioning and recovery.
+    pub allow_history_for_client: bool,
+    /// Subscribers may.
+    pub allow_history_for_subscriber: bool,
+    /// Widens the former two to the anonymous user.
+    pub allow_history_for_anonymous: bool,
+    /// A list of users in the name says who may subscribe.
+    pub allow_user_limited_channels: bool,
+
+    /// Must be found in the name after the namespace; replaces the rule that names are ASCII. See [`super::go_regex`].
+    pub channel_regex: Option<Regex>,
+    /// What publications must look like. Already the global setting where the namespace has none.
+    pub publication_data_format: DataFormat,
+}
+
+impl ChannelOptions {
+    /// Whether publications are kept.
+    pub fn has_history(&self) -> bool {
+        self.history_size > 0 && self.history_ttl_s > 0
+    }
+}
+
+/// What a recovering subscription gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecoveryMode {
+    /// Everything missed.
+    #[default]
+    Stream,
+    /// The latest publication.
+    Cache,
+}
+
+impl RecoveryMode {
+    /// Reads the configured word; `None` = unknown.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "" | "stream" => Some(Self::Stream),
+            "cache" => Some(Self::Cache),
+            _ => None,
+        }
+    }
+}

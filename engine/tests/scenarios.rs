@@ -1,0 +1,386 @@
+//! Scenarios: a transcript per behaviour. Lines that act are run, what follows from them is written in between, and the
+//! whole must come out as it stands.
+//!
+//! ```text
+//! open a [protobuf] [@core]     a connection
+//! a > {…}                       it sends a frame (`\n` separates commands)
+//! close a                       its socket is gone
+//! publish CHANNEL JSON          server API
+//! publish! CHANNEL TEXT         the same with data that is no JSON
+//! history_remove CHANNEL
+//! disconnect USER / unsubscribe USER CHANNEL
+//! wait 25s
+//! a < {…}                       what a connection is told
+//! a x 3501 bad request          how it ends
+//! = …                           what the API answers
+//! ```
+//! Epochs are written as `E1`, `E2` … in the order they appear; client ids as `<a>`.
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gyre_engine::rules::{ChannelOptions, Rules};
+use gyre_engine::{Act, ActWhat, HomeCall, HomeReply, PublishCall};
+use gyre_proto::Encoding;
+use gyre_proto::client::Publication;
+use gyre_proto::codes::{Disconnect, Unsubscribe};
+use gyre_proto::ids::ConnId;
+use world::World;
+
+struct Script {
+    world: World,
+    clients: BTreeMap<String, (usize, ConnId)>,
+    epochs: Vec<String>,
+    out: String,
+}
+
+/// Runs `script` on one core and on three, and compares the transcripts.
+fn check(rules: fn() -> Rules, script: &str) {
+    for cores in [1, 3] {
+        let mut run = Script {
+            world: World::new(cores, rules(), 7),
+            clients: BTreeMap::new(),
+            epochs: Vec::new(),
+            out: String::new(),
+        };
+        let lines: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        for line in &lines {
+            if !line.contains(" < ") && !line.contains(" x ") && !line.starts_with('=') {
+                let _ = writeln!(run.out, "{line}");
+                run.act(line);
+                run.world.settle();
+                run.report();
+            }
+        }
+        let expected = lines.join("\n");
+        assert_eq!(run.out.trim(), expected, "\n--- came out (cores = {cores}) ---\n{}", run.out);
+    }
+}
+
+impl Script {
+    fn act(&mut self, line: &str) {
+        let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (second, third) = rest.split_once(' ').unwrap_or((rest, ""));
+        match first {
+            "open" => {
+                let core = self.clients.len() % self.world.sites.len();
+                let encoding = if third == "protobuf" { Encoding::Protobuf } else { Encoding::Json };
+                let conn = self.world.open(core, encoding);
+                self.clients.insert(second.to_owned(), (core, conn));
+            }
+            "close" => {
+                let (core, conn) = self.clients[second];
+                self.world.on(core, |engine, hands| engine.closed(conn, hands));
+            }
+            "publish" | "publish!" => {
+                let publication =
+                    Publication { data: Bytes::copy_from_slice(third.as_bytes()), ..Publication::default() };
+                let history = self.world.sites[0].engine.rules().history_of(second);
+                let call = HomeCall::Publish(PublishCall {
+                    publication,
+                    history,
+                    idempotency_key: "".into(),
+                    version: 0,
+                    version_epoch: "".into(),
+                });
+                self.api(second, call);
+            }
+            "history_remove" => self.api(second, HomeCall::HistoryRemove),
+            "disconnect" => self.do_to(second, ActWhat::Disconnect(Disconnect::FORCE_NO_RECONNECT)),
+            "unsubscribe" => self.do_to(second, ActWhat::Unsubscribe {
+                channel: third.into(),
+                why: Unsubscribe::SERVER,
+            }),
+            "wait" => {
+                let ms = match second.strip_suffix("ms") {
+                    Some(ms) => ms.parse().expect("milliseconds"),
+                    None => second.trim_end_matches('s').parse::<u64>().expect("seconds") * 1000,
+                };
+                self.world.wait(ms);
+            }
+            name => {
+                let (core, conn) = self.clients[name];
+                let frame = third.replace("\\n", "\n");
+                let frame = self.epochs.iter().enumerate().fold(frame, |frame, (n, epoch)| {
+                    frame.replace(&format!("\"E{}\"", n + 1), &format!("\"{epoch}\""))
+                });
+                self.world.on(core, |engine, hands| engine.receive(conn, frame.as_bytes(), hands));
+            }
+        }
+    }
+
+    fn api(&mut self, channel: &str, call: HomeCall) {
+        let (number, at_once) = self.world.call(0, channel, call);
+        self.world.settle();
+        let answers = &mut self.world.sites[0].hands.answers;
+        let later = answers.iter().position(|(call, _)| *call == number).map(|at| answers.remove(at).1);
+        let text = match at_once.or(later) {
+            Some(HomeReply::Published(at)) => format!("= {} {}", at.offset, self.named(at.epoch.as_str())),
+            other => format!("= {other:?}"),
+        };
+        self.report();
+        let _ = writeln!(self.out, "{}", text.trim());
+    }
+
+    fn do_to(&mut self, user: &str, what: ActWhat) {
+        let act = Act { user: user.into(), client: "".into(), whitelist: Vec::new(), what };
+        self.world.on(0, |engine, hands| engine.api_act(Arc::new(act), hands));
+    }
+
+    fn named(&mut self, epoch: &str) -> String {
+        if epoch.is_empty() {
+            return String::new();
+        }
+        let at = self.epochs.iter().position(|known| known == epoch).unwrap_or_else(|| {
+            self.epochs.push(epoch.to_owned());
+            self.epochs.len() - 1
+        });
+        format!("E{}", at + 1)
+    }
+
+    fn report(&mut self) {
+        for (name, (core, conn)) in self.clients.clone() {
+            let said = self.world.sites[core].hands.said.remove(&conn.index).unwrap_or_default();
+            for message in said {
+                let text = match String::from_utf8(message) {
+                    Ok(text) if text.starts_with('{') => self.tidy(&text),
+                    Ok(text) => format!("{} bytes", text.len()),
+                    Err(error) => format!("{} bytes", error.as_bytes().len()),
+                };
+                let _ = writeln!(self.out, "{name} < {text}");
+            }
+            if let Some(why) = self.world.sites[core].hands.closed.remove(&conn.index) {
+                let _ = writeln!(self.out, "{name} x {} {}", why.code, why.reason);
+            }
+        }
+    }
+
+    /// Replaces what differs from run to run.
+    fn tidy(&mut self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, (_, conn)) in &self.clients {
+            let id = format!("00000000-0000-4000-8000-0000{:08x}", conn.index);
+            text = text.replace(&id, &format!("<{name}>"));
+        }
+        if let Some((_, tail)) = text.clone().split_once("\"epoch\":\"") {
+            let epoch = tail.split('"').next().unwrap_or_default().to_owned();
+            let named = self.named(&epoch);
+            text = text.replace(&epoch, &named);
+        }
+        text
+    }
+}
+
+fn open_rules() -> Rules {
+    let mut rules = Rules::default();
+    rules.client.allow_anonymous_connect_without_token = true;
+    rules.client.insecure = true;
+    let mut add = |name: &str, options: ChannelOptions| {
+        rules.namespaces.insert(name.into(), options.into());
+    };
+    let history = ChannelOptions { history_size: 3, history_ttl_s: 60, ..ChannelOptions::default() };
+    add("live", ChannelOptions::default());
+    add("kept", ChannelOptions { force_recovery: true, ..history.clone() });
+    add("room", ChannelOptions {
+        presence: true,
+        join_leave: true,
+        force_push_join_leave: true,
+        ..ChannelOptions::default()
+    });
+    add("brief", ChannelOptions { force_recovery: true, history_ttl_s: 2, history_meta_ttl_s: 4, ..history });
+    rules
+}
+
+/// Without it nobody gets a message at all.
+#[test]
+fn a_publication_reaches_its_subscribers_in_their_encoding() {
+    check(open_rules, r#"
+        open a
+        a > {"id":1,"connect":{}}
+        a < {"id":1,"connect":{"client":"<a>","version":"test","ping":25,"pong":true}}
+        a > {"id":2,"subscribe":{"channel":"live:x"}}
+        a < {"id":2,"subscribe":{}}
+        publish live:x {"n":1}
+        a < {"push":{"channel":"live:x","pub":{"data":{"n":1}}}}
+        = 0
+        a > {"id":3,"publish":{"channel":"live:x","data":"hi"}}
+        a < {"push":{"channel":"live:x","pub":{"data":"hi","info":{"user":"","client":"<a>"}}}}
+        a < {"id":3,"publish":{}}
+        a > {"id":4,"unsubscribe":{"channel":"live:x"}}
+        a < {"id":4,"unsubscribe":{}}
+        publish live:x {"n":2}
+        = 0
+    "#);
+}
+
+/// SDKs send connect and every subscribe in one frame; order of the replies is what they rely on.
+#[test]
+fn commands_of_one_frame_are_answered_in_order() {
+    check(open_rules, r#"
+        open a
+        a > {"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"live:x"}}\n{"id":3,"subscribe":{"channel":"live:y"}}\n{"id":4,"subscribe":{"channel":"live:x"}}
+        a < {"id":1,"connect":{"client":"<a>","version":"test","ping":25,"pong":true}}
+        a < {"id":2,"subscribe":{}}
+        a < {"id":3,"subscribe":{}}
+        a < {"id":4,"error":{"code":105,"message":"already subscribed"}}
+    "#);
+}
+
+/// A client that was away must get exactly what it missed, or be told that it cannot.
+#[test]
+fn recovery_is_whole_or_refused() {
+    check(open_rules, r#"
+        open a
+        a > {"id":1,"connect":{}}
+        a < {"id":1,"connect":{"client":"<a>","version":"test","ping":25,"pong":true}}
+        a > {"id":2,"subscribe":{"channel":"kept:x"}}
+        a < {"id":2,"subscribe":{"recoverable":true,"epoch":"E1","positioned":true}}
+        publish kept:x {"n":1}
+        a < {"push":{"channel":"kept:x","pub":{"data":{"n":1},"offset":1,"epoch":"E1"}}}
+        = 1 E1
+        a > {"id":3,"unsubscribe":{"channel":"kept:x"}}
+        a < {"id":3,"unsubscribe":{}}
+        publish kept:x {"n":2}
+        = 2 E1
+        publish kept:x {"n":3}
+        = 3 E1
+        a > {"id":4,"subscribe":{"channel":"kept:x","recover":true,"offset":1,"epoch":"E1"}}
+        a < {"id":4,"subscribe":{"recoverable":true,"epoch":"E1","publications":[{"data":{"n":2},"offset":2},{"data":{"n":3},"offset":3}],"recovered":true,"offset":1,"positioned":true,"was_recovering":true}}
+        publish kept:x {"n":4}
+        a < {"push":{"channel":"kept:x","pub":{"data":{"n":4},"offset":4}}}
+        = 4 E1
+        a > {"id":5,"unsubscribe":{"channel":"kept:x"}}
+        a < {"id":5,"unsubscribe":{}}
+        a > {"id":6,"subscribe":{"channel":"kept:x","recover":true,"offset":0,"epoch":"E1"}}
+        a < {"id":6,"subscribe":{"recoverable":true,"epoch":"E1","offset":4,"positioned":true,"was_recovering":true}}
+        a > {"id":7,"unsubscribe":{"channel":"kept:x"}}
+        a < {"id":7,"unsubscribe":{}}
+        a > {"id":8,"subscribe":{"channel":"kept:x","recover":true,"epoch":"E1","flag":2}}
+        a < {"id":8,"error":{"code":112,"message":"unrecoverable position"}}
+        history_remove kept:x
+        = Some(Done)
+        a > {"id":9,"subscribe":{"channel":"kept:x","recover":true,"offset":4,"epoch":"E1"}}
+        a < {"id":9,"subscribe":{"recoverable":true,"epoch":"E1","recovered":true,"offset":4,"positioned":true,"was_recovering":true}}
+    "#);
+}
+
+/// Otherwise somebody sits in a room that nobody sees, or is seen in one that was left.
+#[test]
+fn presence_and_join_leave_follow_the_members() {
+    check(open_rules, r#"
+        open a
+        a > {"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"room:x"}}
+        a < {"id":1,"connect":{"client":"<a>","version":"test","ping":25,"pong":true}}
+        a < {"id":2,"subscribe":{}}
+        a < {"push":{"channel":"room:x","join":{"info":{"user":"","client":"<a>"}}}}
+        open b
+        b > {"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"room:x"}}
+        a < {"push":{"channel":"room:x","join":{"info":{"user":"","client":"<b>"}}}}
+        b < {"id":1,"connect":{"client":"<b>","version":"test","ping":25,"pong":true}}
+        b < {"id":2,"subscribe":{}}
+        b < {"push":{"channel":"room:x","join":{"info":{"user":"","client":"<b>"}}}}
+        a > {"id":3,"presence_stats":{"channel":"room:x"}}
+        a < {"id":3,"presence_stats":{"num_clients":2,"num_users":1}}
+        close b
+        a < {"push":{"channel":"room:x","leave":{"info":{"user":"","client":"<b>"}}}}
+        a > {"id":4,"presence":{"channel":"room:x"}}
+        a < {"id":4,"presence":{"presence":{"<a>":{"user":"","client":"<a>"}}}}
+    "#);
+}
+
+/// A connection that is of no use must not stay, and one that is must not go.
+#[test]
+fn time_runs_out_for_the_silent() {
+    check(open_rules, r#"
+        open a
+        wait 9s
+        wait 1s
+        a x 3502 stale
+        open b
+        b > {"id":1,"connect":{}}
+        b < {"id":1,"connect":{"client":"<b>","version":"test","ping":25,"pong":true}}
+        wait 12s
+        wait 13s
+        b < {}
+        b > {}
+        b > {}
+        b x 3501 bad request
+        open c
+        c > {"id":1,"connect":{}}
+        c < {"id":1,"connect":{"client":"<c>","version":"test","ping":25,"pong":true}}
+        wait 25s
+        c < {}
+        wait 9s
+        c x 3012 no pong
+    "#);
+}
+
+/// A stream that is no longer the one a subscriber holds a position in must not go on as if nothing had happened.
+#[test]
+fn a_new_epoch_sends_positioned_subscribers_back() {
+    check(open_rules, r#"
+        open a
+        a > {"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"brief:x"}}
+        a < {"id":1,"connect":{"client":"<a>","version":"test","ping":25,"pong":true}}
+        a < {"id":2,"subscribe":{"recoverable":true,"epoch":"E1","positioned":true}}
+        wait 5s
+        publish brief:x {}
+        a < {"push":{"channel":"brief:x","unsubscribe":{"code":2500,"reason":"insufficient state"}}}
+        = 1 E2
+    "#);
+}
+
+#[test]
+fn the_server_ends_subscriptions_and_connections() {
+    check(open_rules, r#"
+        open a
+        a > {"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"live:x"}}
+        a < {"id":1,"connect":{"client":"<a>","version":"test","ping":25,"pong":true}}
+        a < {"id":2,"subscribe":{}}
+        unsubscribe  live:x
+        a < {"push":{"channel":"live:x","unsubscribe":{"code":2000,"reason":"server unsubscribe"}}}
+        publish live:x {}
+        = 0
+        disconnect  
+        a x 3503 force disconnect
+    "#);
+}
+
+/// A JSON client cannot be shown bytes; it must not cost the others their message.
+#[test]
+fn what_is_no_json_ends_json_clients_only() {
+    check(open_rules, r#"
+        open a
+        a > {"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"live:x"}}
+        a < {"id":1,"connect":{"client":"<a>","version":"test","ping":25,"pong":true}}
+        a < {"id":2,"subscribe":{}}
+        publish! live:x {broken
+        a x 3506 inappropriate protocol
+        = 0
+    "#);
+}
+
+#[test]
+fn refusals() {
+    check(open_rules, r#"
+        open a
+        a > {"id":1,"subscribe":{"channel":"x"}}
+        a x 3501 bad request
+        open b
+        b > not json
+        b x 3501 bad request
+        open c
+        c > {"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"nope:x"}}\n{"id":3,"rpc":{"method":"m"}}\n{"id":4,"history":{"channel":"live:x"}}\n{"id":5,"presence":{"channel":"live:x"}}\n{"id":6,"subscribe":{"channel":"$live:x"}}\n{"id":7,"connect":{}}
+        c < {"id":1,"connect":{"client":"<c>","version":"test","ping":25,"pong":true}}
+        c < {"id":2,"error":{"code":102,"message":"unknown channel"}}
+        c < {"id":3,"error":{"code":108,"message":"not available"}}
+        c < {"id":4,"error":{"code":108,"message":"not available"}}
+        c < {"id":5,"error":{"code":108,"message":"not available"}}
+        c < {"id":6,"error":{"code":103,"message":"permission denied"}}
+        c x 3501 bad request
+    "#);
+}

@@ -1,0 +1,178 @@
+//! How connections end.
+//!
+//! Never by cancelling operations (driver rule 6). Politely: flush, end our direction, wait for the peer's end. Or at
+//! once: shut both directions down, which ends the armed receive and poll. Either way the slot is freed only when no
+//! operation can report on it any more. Every accepted connection is reported as closed exactly once, from here.
+
+use gyre_proto::ids::ConnId;
+use gyre_proto::ws;
+
+use super::{Closed, Driver, Notice, Phase, TimerUse};
+use crate::limits::CLOSE_WAIT_MS;
+use crate::outbox::Queue;
+use crate::palette::FrameKind;
+
+impl Driver {
+    /// Ends a connection. WebSocket: sends what is queued, then a close frame, and waits at most five seconds for the
+    /// peer's. Stream: sends what is queued, then ends.
+    pub fn close(&mut self, conn: ConnId, code: u16, reason: &str) {
+        let Some(slot) = self.table.get(conn) else { return };
+        match slot.phase {
+            Phase::WebSocket => {
+                self.send_close(conn, code, reason);
+                if let Some(slot) = self.table.get(conn) {
+                    slot.phase = Phase::Closing;
+                }
+                self.arm_timer(conn, TimerUse::Closing, self.now_ms + CLOSE_WAIT_MS);
+            }
+            Phase::Stream => self.leave(conn, Closed::Local),
+            _ => {}
+        }
+    }
+
+    /// As `close`, but drops queued frames first. A frame that is partly on the wire is still completed.
+    pub fn close_discarding(&mut self, conn: ConnId, code: u16, reason: &str) {
+        let Some(slot) = self.table.get(conn) else { return };
+        match slot.phase {
+            Phase::WebSocket => {
+                slot.outbox = Queue::EMPTY;
+                slot.unsent = 0;
+                if let Some(pending) = slot.pending() {
+                    pending.discard();
+                    slot.unsent = pending.unsent().len() as u32;
+                    slot.drop_cold_if_empty();
+                }
+                self.close(conn, code, reason);
+            }
+            // A cut HTTP response cannot be completed.
+            Phase::Stream => self.abort(conn),
+            _ => {}
+        }
+    }
+
+    /// Ends a connection at once, without a close frame.
+    pub fn abort(&mut self, conn: ConnId) {
+        if self.table.get(conn).is_some_and(|slot| slot.is_open()) {
+            self.finish(conn, Closed::Local);
+        } else {
+            self.finish_closing(conn);
+        }
+    }
+
+    /// The timer of a closing connection fired, or it was aborted while closing.
+    pub(super) fn finish_closing(&mut self, conn: ConnId) {
+        self.finish(conn, Closed::Local);
+    }
+
+    /// The peer's close frame arrived.
+    pub(super) fn peer_closed(&mut self, conn: ConnId, code: Option<u16>) {
+        let Some(slot) = self.table.get(conn) else { return };
+        match slot.phase {
+            Phase::WebSocket => {
+                match code {
+                    Some(code) => self.send_close(conn, code, ""),
+                    None => {
+                        let frame = self.palette.add(FrameKind::Close, &[]);
+                        self.queue(conn, frame.index);
+                    }
+                }
+                self.leave(conn, Closed::PeerClosed { code: code.unwrap_or(1005) });
+            }
+            Phase::Closing => self.leave(conn, Closed::Local),
+            _ => {}
+        }
+    }
+
+    /// The peer broke the WebSocket protocol.
+    pub(super) fn peer_violated(&mut self, conn: ConnId, violation: &ws::Violation) {
+        let Some(slot) = self.table.get(conn) else { return };
+        match slot.phase {
+            Phase::WebSocket => {
+                self.send_close(conn, violation.code, violation.reason);
+                self.leave(conn, Closed::Violation(violation.code));
+            }
+            Phase::Closing => self.leave(conn, Closed::Local),
+            _ => {}
+        }
+    }
+
+    fn send_close(&mut self, conn: ConnId, code: u16, reason: &str) {
+        let frame = self.palette.add(FrameKind::Close, &ws::close_payload(code, reason));
+        self.queue(conn, frame.index);
+    }
+
+    /// Reports the connection as closed and says goodbye: what is queued goes out, then our direction ends.
+    pub(crate) fn leave(&mut self, conn: ConnId, why: Closed) {
+        let Some(slot) = self.table.get(conn) else { return };
+        if matches!(slot.phase, Phase::Leaving | Phase::Dead) {
+            return;
+        }
+        slot.phase = Phase::Leaving;
+        slot.decoder = ws::Decoder::default();
+        if let Some(cold) = &mut slot.cold {
+            cold.stream = None;
+            cold.leftover = Vec::new();
+        }
+        slot.drop_cold_if_empty();
+        self.notices.push(Notice::Closed(conn, why));
+        self.arm_timer(conn, TimerUse::Closing, self.now_ms + CLOSE_WAIT_MS);
+        self.mark_dirty(conn);
+    }
+
+    /// One step of a leaving connection, after the results of its sends are known.
+    pub(super) fn step_leaving(&mut self, conn: ConnId) {
+        let Some(slot) = self.table.get(conn) else { return };
+        if slot.phase != Phase::Leaving || slot.pending().is_some() || !slot.outbox.is_empty() {
+            return;
+        }
+        if slot.peer_ended {
+            self.finish(conn, Closed::Local);
+            return;
+        }
+        slot.shutdowns += 1;
+        let listen = !slot.receiving;
+        slot.receiving = true;
+        self.ring.shutdown_write(conn);
+        if listen {
+            self.ring.receive_many(conn);
+        }
+    }
+
+    /// Ends a connection at once and reports it, unless that was done before.
+    pub(super) fn finish(&mut self, conn: ConnId, why: Closed) {
+        let Some(slot) = self.table.get(conn) else { return };
+        if slot.phase == Phase::Dead {
+            return;
+        }
+        let reported = slot.phase == Phase::Leaving;
+        slot.phase = Phase::Dead;
+        slot.decoder = ws::Decoder::default();
+        slot.cold = None;
+        slot.outbox = Queue::EMPTY;
+        slot.unsent = 0;
+        slot.timer = TimerUse::None;
+        let end_operations = slot.receiving || slot.blocked;
+        if end_operations {
+            slot.shutdowns += 1;
+        }
+        self.wheel.clear(conn.index);
+        if !reported {
+            self.notices.push(Notice::Closed(conn, why));
+        }
+        if end_operations {
+            self.ring.shutdown_both(conn);
+        }
+        self.release(conn);
+    }
+
+    /// Frees the slot of a dead connection once nothing can report on it.
+    pub(super) fn release(&mut self, conn: ConnId) {
+        let Some(slot) = self.table.get(conn) else { return };
+        if slot.phase != Phase::Dead || slot.has_operations() {
+            return;
+        }
+        self.table.vacate(conn.index);
+        self.stats.closed += 1;
+        self.ring.close(conn);
+    }
+}

@@ -1,0 +1,181 @@
+//! Listening sockets and accepting.
+//!
+//! One socket per core and address, all bound to the same port with SO_REUSEPORT: a socket shared by two rings gave
+//! every connection to one of them (driver rule 2). They are made before the cores start, so that a wrong address is
+//! a clean error of the operator. Accepting runs on the core; a failed accept is repeated after a pause.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+
+use super::{Closed, Driver, Handler, TimerUse};
+use crate::limits::{ACCEPT_LOG_MS, ACCEPT_RETRY_MS, BACKLOG, UNCLAIMED_MS};
+
+/// An address that cannot be listened on.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}: {source}{}", remedy(source))]
+pub struct BindError {
+    /// The address asked for.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another process uses it, or an earlier one has not ended yet",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd unit)"
+        }
+        io::ErrorKind::AddrNotAvailable => "; no network interface has this address",
+        _ => "",
+    }
+}
+
+/// A socket of one core that listens on an address.
+#[derive(Debug)]
+pub struct Listener(Socket);
+
+impl Listener {
+    /// Where it listens; useful after binding port 0.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        let address = self.0.local_addr()?;
+        address.as_socket().ok_or_else(|| io::Error::other("not an internet address"))
+    }
+
+    /// Fixes the kernel's send buffer of connections it accepts, instead of letting the kernel grow it.
+    pub fn set_send_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
+        self.0.set_send_buffer_size(bytes)
+    }
+
+    /// Fixes the kernel's receive buffer of connections it accepts, instead of letting the kernel grow it.
+    pub fn set_receive_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
+        self.0.set_recv_buffer_size(bytes)
+    }
+}
+
+/// Listens on `address` with one socket for each of `cores`. Port 0 picks a free port, the same for all.
+pub fn bind_listeners(address: SocketAddr, cores: usize) -> Result<Vec<Listener>, BindError> {
+    let mut target = address;
+    let mut listeners = Vec::with_capacity(cores);
+    for _ in 0..cores {
+        let listener = bind(target).map_err(|source| BindError { address, source })?;
+        if target.port() == 0 {
+            target = listener.address().map_err(|source| BindError { address, source })?;
+        }
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn bind(address: SocketAddr) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    // Inherited by accepted sockets: saves a system call for each.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(Listener(socket))
+}
+
+/// A listener in the hands of a driver.
+pub(super) struct Listening {
+    socket: Socket,
+    accepting: bool,
+    stopped: bool,
+    retry_ms: u64,
+}
+
+impl Listening {
+    pub(super) fn new(listener: Listener) -> Self {
+        Self { socket: listener.0, accepting: false, stopped: false, retry_ms: 0 }
+    }
+}
+
+impl Driver {
+    /// Accepts no further connections. Those waiting in the backlog are refused by the kernel.
+    pub fn stop_accepting(&mut self) {
+        for listening in &mut self.listening {
+            listening.stopped = true;
+            // Ends the armed accept as well. Cannot fail on a listening socket in a way that matters here.
+            let _ = listening.socket.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    /// Starts to accept where it is time to. Returns when it must be called again, if nothing happens before.
+    pub(super) fn arm_accepts(&mut self) -> Option<u64> {
+        let mut next = None;
+        for (at, listening) in self.listening.iter_mut().enumerate() {
+            if listening.accepting || listening.stopped {
+                continue;
+            }
+            if listening.retry_ms > self.now_ms {
+                next = Some(next.map_or(listening.retry_ms, |next: u64| next.min(listening.retry_ms)));
+                continue;
+            }
+            listening.accepting = true;
+            self.ring.accept(at as u16, listening.socket.as_raw_fd());
+        }
+        next
+    }
+
+    pub(super) fn on_accepted<H: Handler>(
+        &mut self,
+        handler: &mut H,
+        listener: u16,
+        result: Result<u32, i32>,
+        more: bool,
+    ) {
+        let listening = &mut self.listening[usize::from(listener)];
+        if !more {
+            listening.accepting = false;
+        }
+        match result {
+            Ok(index) => {
+                let conn = self.open_connection(index, listener);
+                handler.accepted(self, conn, usize::from(listener));
+            }
+            Err(_) if listening.stopped => {}
+            Err(error) => {
+                listening.retry_ms = self.now_ms + ACCEPT_RETRY_MS;
+                self.stats.accept_errors += 1;
+                self.log_accept_error(error);
+            }
+        }
+    }
+
+    fn open_connection(&mut self, index: u32, listener: u16) -> gyre_proto::ids::ConnId {
+        let conn = self.table.open(index, listener);
+        self.stats.accepted += 1;
+        self.open_stream(conn);
+        self.arm_timer(conn, TimerUse::Stream, self.now_ms + UNCLAIMED_MS);
+        conn
+    }
+
+    fn log_accept_error(&mut self, error: i32) {
+        if self.accept_log_ms.is_some_and(|last| self.now_ms < last + ACCEPT_LOG_MS) {
+            return;
+        }
+        self.accept_log_ms = Some(self.now_ms);
+        let error = io::Error::from_raw_os_error(error);
+        tracing::warn!(
+            %error,
+            connections = self.table.open,
+            failed = self.stats.accept_errors,
+            "cannot accept connections; the limit of open files (ulimit -n) or of connections may be reached",
+        );
+    }
+
+    /// Reports the end of a stream connection.
+    pub(super) fn stream_end_reason(broken: bool, ended: bool) -> Closed {
+        match (broken, ended) {
+            (true, _) => Closed::PeerReset,
+            (false, true) => Closed::PeerEof,
+            (false, false) => Closed::Local,
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The driver: all connections of one core.
+//!
+//! Runs as the foreground task of the core's executor (`turn.rs`) and blocks only in its ring. A turn: take events,
+//! hand them to the `Handler`, let ready tasks run, flush every connection that has something to say once, wait.
+//! Lives in an `Rc<RefCell<Driver>>` that tasks share: it is never borrowed while tasks run, and a task must not keep
+//! it borrowed across an await. It never calls back into the handler from its public methods: what they cause is
+//! reported in the next turn at the latest.
+
+mod close;
+mod flush;
+mod listen;
+mod pending;
+mod receive;
+mod slot;
+mod turn;
+
+use std::time::Instant;
+
+use gyre_proto::ids::ConnId;
+use gyre_proto::ws;
+
+use crate::backend::{Event, Ring};
+use crate::outbox::Outboxes;
+use crate::palette::{FrameId, FrameKind, Palette};
+use crate::websocket::WebSocketOptions;
+use crate::wheel::Wheel;
+use flush::Record;
+pub use listen::{BindError, Listener, bind_listeners};
+use listen::Listening;
+pub(crate) use slot::{Cold, Phase, Slot, TimerUse};
+use slot::Table;
+pub use turn::{CoreHandle, CoreOptions, spawn_core};
+
+/// What the owner of the connections implements: the data plane, the load generator, an example. Every method runs
+/// on the core's thread inside a turn and must not block.
+pub trait Handler: 'static {
+    /// A TCP connection was accepted by the listener with this position in `CoreOptions::listeners`. It is in stream
+    /// mode: hand it to `http::serve` (in a task) within ten seconds.
+    fn accepted(&mut self, driver: &mut Driver, conn: ConnId, listener: usize);
+    /// A whole message arrived on a WebSocket connection. `data` is valid only during the call.
+    fn message(&mut self, driver: &mut Driver, conn: ConnId, opcode: ws::Opcode, data: &[u8]);
+    /// The connection is gone, exactly once for each accepted one. Its id is stale from here on.
+    fn closed(&mut self, driver: &mut Driver, conn: ConnId, why: Closed);
+    /// The connection's timer fired.
+    fn timeout(&mut self, driver: &mut Driver, conn: ConnId);
+    /// The peer reads too slowly: its outbox went over the bound and takes nothing any more. Once per connection.
+    fn slow(&mut self, driver: &mut Driver, conn: ConnId);
+    /// Once per turn, after all events and before the flush.
+    fn turn(&mut self, driver: &mut Driver) -> Busy;
+}
+
+/// Whether the handler has more to do right away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Busy {
+    /// Do not sleep before the next turn.
+    Yes,
+    /// Sleep until something happens.
+    No,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Closed {
+    /// The peer sent a close frame with this code; 1005 if it gave none.
+    PeerClosed {
+        /// Close code.
+        code: u16,
+    },
+    /// The peer ended its direction without a close frame.
+    PeerEof,
+    /// The connection broke.
+    PeerReset,
+    /// The peer broke the WebSocket protocol and was sent this code.
+    Violation(u16),
+    /// This side closed it.
+    Local,
+}
+
+/// Plain counters of one core since its start.
+#[derive(Clone, Default, Debug)]
+pub struct DriverStats {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections whose slot was freed.
+    pub closed: u64,
+    /// Accepts that failed, such as for a full table.
+    pub accept_errors: u64,
+    /// Bytes received from sockets.
+    pub bytes_in: u64,
+    /// Bytes the kernel took for sending.
+    pub bytes_out: u64,
+    /// Send operations.
+    pub sends: u64,
+    /// Sends that found the socket full.
+    pub sends_blocked: u64,
+    /// Frames pushed to connections.
+    pub frames: u64,
+    /// Turns.
+    pub turns: u64,
+    /// Connections whose outbox went over the bound.
+    pub slow: u64,
+    /// Receives that found no free buffer and were repeated.
+    pub buffers_exhausted: u64,
+}
+
+/// What is reported to the handler outside of the call that caused it.
+enum Notice {
+    Closed(ConnId, Closed),
+    Slow(ConnId),
+    Leftover(ConnId),
+}
+
+/// All connections of one core, and what was prepared for them in this turn.
+pub struct Driver {
+    pub(crate) table: Table,
+    ring: Ring,
+    palette: Palette,
+    outboxes: Outboxes,
+    wheel: Wheel,
+    started: Instant,
+    now_ms: u64,
+    outbox_bytes_max: u32,
+    listening: Vec<Listening>,
+    accept_log_ms: Option<u64>,
+    websocket_options: Vec<WebSocketOptions>,
+    notices: Vec<Notice>,
+    leaving: Vec<ConnId>,
+    events: Vec<Event>,
+    settled: Vec<Event>,
+    records: Vec<Record>,
+    joined: Vec<u8>,
+    joined_frames: Vec<u32>,
+    joined_at: std::ops::Range<usize>,
+    frames: Vec<u32>,
+    fired: Vec<u32>,
+    woke_task: bool,
+    stopping: bool,
+    stats: DriverStats,
+}
+
+impl Driver {
+    fn new(ring: Ring, outbox_bytes_max: u32, listeners: Vec<Listener>) -> Self {
+        Self {
+            table: Table::default(),
+            ring,
+            palette: Palette::default(),
+            outboxes: Outboxes::default(),
+            wheel: Wheel::new(0),
+            started: Instant::now(),
+            now_ms: 0,
+            outbox_bytes_max,
+            listening: listeners.into_iter().map(Listening::new).collect(),
+            accept_log_ms: None,
+            websocket_options: Vec::new(),
+            notices: Vec::new(),
+            leaving: Vec::new(),
+            events: Vec::new(),
+            settled: Vec::new(),
+            records: Vec::new(),
+            joined: Vec::new(),
+            joined_frames: Vec::new(),
+            joined_at: 0..0,
+            frames: Vec::new(),
+            fired: Vec::new(),
+            woke_task: false,
+            stopping: false,
+            stats: DriverStats::default(),
+        }
+    }
+
+    /// Prepares a frame of this turn by copying `payload` once.
+    pub fn frame(&mut self, kind: FrameKind, payload: &[u8]) -> FrameId {
+        self.palette.add(kind, payload)
+    }
+
+    /// Prepares a frame of this turn whose payload `write` appends to the buffer it is given.
+    pub fn frame_with(&mut self, kind: FrameKind, write: impl FnOnce(&mut Vec<u8>)) -> FrameId {
+        self.palette.add_with(kind, write)
+    }
+
+    /// Queues a frame of this turn for a connection. Ignored if the connection is gone, closing or marked slow.
+    pub fn push(&mut self, conn: ConnId, frame: FrameId) {
+        let index = self.palette.index(frame);
+        if let Some(slot) = self.table.get(conn)
+            && slot.is_open()
+            && !slot.slow
+        {
+            self.queue(conn, index);
+            self.check_slow(conn);
+        }
+    }
+
+    /// Sets the connection's timer to `deadline_ms` on the clock of `now_ms`, replacing its earlier deadline.
+    pub fn set_timer(&mut self, conn: ConnId, deadline_ms: u64) {
+        if let Some(slot) = self.table.get(conn)
+            && slot.is_open()
+        {
+            self.arm_timer(conn, TimerUse::Handler, deadline_ms);
+        }
+    }
+
+    /// Forgets the deadline of `set_timer`.
+    pub fn clear_timer(&mut self, conn: ConnId) {
+        self.disarm_timer(conn, TimerUse::Handler);
+    }
+
+    /// Milliseconds since this core started, as of the beginning of the turn.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// Open connections, including those that are closing.
+    pub fn connections(&self) -> usize {
+        self.table.open
+    }
+
+    /// The counters of this core.
+    pub fn stats(&self) -> &DriverStats {
+        &self.stats
+    }
+
+    /// Bytes queued for a connection that the kernel has not taken yet; 0 if it is gone.
+    pub fn unsent(&mut self, conn: ConnId) -> u32 {
+        self.table.get(conn).map_or(0, |slot| slot.unsent)
+    }
+
+    /// True if the connection is in WebSocket mode or stream mode and not closing.
+    pub fn is_open(&mut self, conn: ConnId) -> bool {
+        self.table.get(conn).is_some_and(|slot| slot.is_open())
+    }
+
+    /// Ends the core after this turn. Its connections are cut; close them first if they are to be told.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// Queues a frame without asking whether the connection still takes any.
+    fn queue(&mut self, conn: ConnId, frame: u32) {
+        let len = self.palette.wire(frame).len();
+        let Some(slot) = self.table.get(conn) else { return };
+        slot.unsent = slot.unsent.saturating_add(len as u32);
+        self.stats.frames += 1;
+        self.outboxes.push(&mut slot.outbox, frame);
+        if !slot.dirty {
+            slot.dirty = true;
+            self.outboxes.dirty.push(conn.index);
+        }
+    }
+
+    fn mark_dirty(&mut self, conn: ConnId) {
+        if let Some(slot) = self.table.get(conn)
+            && !slot.dirty
+        {
+            slot.dirty = true;
+            self.outboxes.dirty.push(conn.index);
+        }
+    }
+
+    /// The bound counts only when the socket is full: what a healthy peer gets in one turn is taken by the flush.
+    fn check_slow(&mut self, conn: ConnId) {
+        let max = self.outbox_bytes_max;
+        if let Some(slot) = self.table.get(conn)
+            && slot.unsent > max
+            && !slot.slow
+            && slot.is_open()
+            && slot.pending().is_some()
+        {
+            slot.slow = true;
+            self.stats.slow += 1;
+            self.notices.push(Notice::Slow(conn));
+        }
+    }
+
+    pub(crate) fn arm_timer(&mut self, conn: ConnId, user: TimerUse, deadline_ms: u64) {
+        if let Some(slot) = self.table.get(conn) {
+            slot.timer = user;
+            self.wheel.set(conn.index, deadline_ms);
+        }
+    }
+
+    pub(crate) fn disarm_timer(&mut self, conn: ConnId, user: TimerUse) {
+        if let Some(slot) = self.table.get(conn)
+            && slot.timer == user
+        {
+            slot.timer = TimerUse::None;
+            self.wheel.clear(conn.index);
+        }
+    }
+}

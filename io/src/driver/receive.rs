@@ -1,0 +1,190 @@
+//! Events of sockets: bytes that arrived, sends that went short, sockets that have room again.
+
+use gyre_proto::ids::ConnId;
+use gyre_proto::ws::Frame;
+use std::ops::ControlFlow;
+
+use super::{Closed, Driver, Handler, Notice, Phase, TimerUse};
+use crate::backend::{Event, ReceiveBuffers, is_retry};
+use crate::palette::FrameKind;
+
+impl Driver {
+    /// Hands everything that happened to its connection and the handler.
+    pub(super) fn dispatch<H: Handler>(&mut self, buffers: &mut ReceiveBuffers, handler: &mut H) {
+        self.deliver_notices(handler);
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.on_event(event, buffers, handler);
+        }
+        self.events = events;
+        self.fire_timers(handler);
+        self.deliver_notices(handler);
+    }
+
+    fn on_event<H: Handler>(&mut self, event: Event, buffers: &mut ReceiveBuffers, handler: &mut H) {
+        match event {
+            Event::Accepted { listener, result, more } => self.on_accepted(handler, listener, result, more),
+            Event::Received { conn, result, buffer, more } => {
+                self.on_received(handler, buffers, conn, result, buffer, more);
+                if let Some(buffer) = buffer {
+                    buffers.give_back(buffer);
+                }
+            }
+            Event::Writable { conn } => {
+                if let Some(slot) = self.table.get(conn) {
+                    slot.blocked = false;
+                    self.mark_dirty(conn);
+                    self.release(conn);
+                }
+            }
+            Event::ShutDown { conn } => {
+                if let Some(slot) = self.table.get(conn) {
+                    slot.shutdowns -= 1;
+                    self.release(conn);
+                }
+            }
+            Event::Woken { more } => self.on_woken(more),
+            // Taken out by `collect`.
+            Event::SendShort { .. } | Event::Sent { .. } => {}
+        }
+    }
+
+    fn on_received<H: Handler>(
+        &mut self,
+        handler: &mut H,
+        buffers: &mut ReceiveBuffers,
+        conn: ConnId,
+        result: Result<u32, i32>,
+        buffer: Option<u16>,
+        more: bool,
+    ) {
+        // A receive keeps its slot from being reused, so it always finds its own connection.
+        let Some(slot) = self.table.get(conn) else { return };
+        slot.receiving = more;
+        let phase = slot.phase;
+        match (result, buffer) {
+            (Ok(len), Some(buffer)) if len > 0 => {
+                self.stats.bytes_in += u64::from(len);
+                let bytes = buffers.bytes(buffer, len as usize);
+                match phase {
+                    Phase::WebSocket | Phase::Closing => self.feed(handler, conn, bytes),
+                    Phase::Stream => self.stream_received(conn, bytes),
+                    // Nobody listens any more; read on to reach the peer's end.
+                    Phase::Leaving | Phase::Dead | Phase::Vacant => {}
+                }
+            }
+            (Ok(_), _) => self.peer_ended(conn, None),
+            (Err(error), _) if is_retry(error) => self.stats.buffers_exhausted += 1,
+            (Err(error), _) => self.peer_ended(conn, Some(error)),
+        }
+        self.rearm_receive(conn);
+    }
+
+    fn peer_ended(&mut self, conn: ConnId, error: Option<i32>) {
+        let Some(slot) = self.table.get(conn) else { return };
+        slot.peer_ended = true;
+        match slot.phase {
+            Phase::WebSocket if error.is_some() => self.finish(conn, Closed::PeerReset),
+            Phase::WebSocket => self.finish(conn, Closed::PeerEof),
+            Phase::Closing => self.finish(conn, Closed::Local),
+            Phase::Stream => self.stream_ended(conn, error.is_some()),
+            // Unsent bytes may still reach a peer that only ended its own direction.
+            Phase::Leaving if error.is_none() && slot.pending().is_some() => {}
+            Phase::Leaving => self.finish(conn, Closed::Local),
+            Phase::Dead | Phase::Vacant => {}
+        }
+    }
+
+    /// Arms the receive again if it ended while there may be more, and frees the slot if it was the last operation.
+    fn rearm_receive(&mut self, conn: ConnId) {
+        let Some(slot) = self.table.get(conn) else { return };
+        if slot.receiving {
+            return;
+        }
+        match slot.phase {
+            Phase::WebSocket | Phase::Closing | Phase::Leaving if !slot.peer_ended => {
+                slot.receiving = true;
+                self.ring.receive_many(conn);
+            }
+            Phase::Stream => self.stream_rearm(conn),
+            Phase::Dead => self.release(conn),
+            _ => {}
+        }
+    }
+
+    /// Feeds received bytes to the WebSocket codec of a connection.
+    pub(super) fn feed<H: Handler>(&mut self, handler: &mut H, conn: ConnId, bytes: &mut [u8]) {
+        let Some(slot) = self.table.get(conn) else { return };
+        // Out of the slot, because the handler may do anything to the driver meanwhile.
+        let mut decoder = std::mem::take(&mut slot.decoder);
+        let limits = self.websocket_options[usize::from(slot.options)].decoder_limits();
+        let result = decoder.feed(bytes, &limits, &mut |frame| self.on_frame(handler, conn, frame));
+        if let Some(slot) = self.table.get(conn)
+            && matches!(slot.phase, Phase::WebSocket | Phase::Closing)
+        {
+            slot.decoder = decoder;
+        }
+        if let Err(violation) = result {
+            self.peer_violated(conn, &violation);
+        }
+    }
+
+    fn on_frame<H: Handler>(&mut self, handler: &mut H, conn: ConnId, frame: Frame<'_>) -> ControlFlow<()> {
+        let phase = self.table.get(conn).map_or(Phase::Dead, |slot| slot.phase);
+        match (phase, frame) {
+            (Phase::WebSocket, Frame::Message { opcode, data }) => handler.message(self, conn, opcode, data),
+            (Phase::WebSocket, Frame::Ping(data)) => {
+                let pong = self.palette.add(FrameKind::Pong, data);
+                self.push(conn, pong);
+            }
+            (Phase::WebSocket | Phase::Closing, Frame::Close { code, .. }) => self.peer_closed(conn, code),
+            _ => {}
+        }
+        match self.table.get(conn).map(|slot| slot.phase) {
+            Some(Phase::WebSocket | Phase::Closing) => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    }
+
+    fn deliver_notices<H: Handler>(&mut self, handler: &mut H) {
+        let mut notices = std::mem::take(&mut self.notices);
+        for notice in notices.drain(..) {
+            match notice {
+                Notice::Closed(conn, why) => handler.closed(self, conn, why),
+                Notice::Slow(conn) => {
+                    if self.is_open(conn) {
+                        handler.slow(self, conn);
+                    }
+                }
+                Notice::Leftover(conn) => {
+                    let leftover = self.table.get(conn).and_then(|slot| slot.cold.as_mut()).map(|cold| &mut cold.leftover);
+                    let mut bytes = leftover.map(std::mem::take).unwrap_or_default();
+                    if let Some(slot) = self.table.get(conn) {
+                        slot.drop_cold_if_empty();
+                    }
+                    self.feed(handler, conn, &mut bytes);
+                }
+            }
+        }
+        // What the handler caused meanwhile waits for the next round; keep the larger of the two allocations.
+        if self.notices.is_empty() {
+            self.notices = notices;
+        }
+    }
+
+    fn fire_timers<H: Handler>(&mut self, handler: &mut H) {
+        let mut fired = std::mem::take(&mut self.fired);
+        self.wheel.advance(self.now_ms, |index| fired.push(index));
+        for index in fired.drain(..) {
+            let slot = self.table.at(index);
+            let conn = ConnId { index, generation: slot.generation };
+            match std::mem::replace(&mut slot.timer, TimerUse::None) {
+                TimerUse::None => {}
+                TimerUse::Handler => handler.timeout(self, conn),
+                TimerUse::Stream => self.stream_timed_out(conn),
+                TimerUse::Closing => self.finish(conn, Closed::Local),
+            }
+        }
+        self.fired = fired;
+    }
+}

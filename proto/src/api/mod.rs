@@ -1,0 +1,1 @@
+//! The server API in JSON: requests of application backends, results, envelopes.

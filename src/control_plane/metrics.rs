@@ -1,0 +1,174 @@
+//! The metrics page: totals of all cores under the names that existing dashboards know, and a few of our own per core.
+//!
+//! Written by hand in the text format 0.0.4: the client library writes OpenMetrics, which appends `_total` to counters
+//! and would rename the series.
+
+use std::fmt::Write as _;
+
+use crate::data_plane::Snapshot;
+use crate::settings::Settings;
+
+/// One family: head lines once, then its samples.
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        self.text.push_str(name);
+        for (index, (label, value)) in labels.iter().enumerate() {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.text, "{}{label}=\"{value}\"", if index == 0 { '{' } else { ',' });
+        }
+        if !labels.is_empty() {
+            self.text.push('}');
+        }
+        let _ = writeln!(self.text, " {value}");
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.family(name, kind, help);
+        self.sample(name, &[], value);
+    }
+}
+
+/// The page for one scrape.
+pub(super) fn page<'a>(settings: &Settings, snapshots: impl Iterator<Item = &'a Snapshot>) -> String {
+    let mut cores: Vec<&Snapshot> = snapshots.collect();
+    cores.sort_unstable_by_key(|snapshot| snapshot.core);
+    let sum = |of: fn(&Snapshot) -> u64| cores.iter().map(|snapshot| of(snapshot)).sum::<u64>();
+    let mut page = Page { text: String::with_capacity(8 * 1024) };
+
+    let gauge = "gauge";
+    page.single("centrifugo_node_num_clients", gauge, "Connected clients.", sum(|s| s.counts.clients));
+    page.single("centrifugo_node_num_users", gauge, "Distinct users.", sum(|s| s.counts.users));
+    let help = "Subscriptions of all clients.";
+    page.single("centrifugo_node_num_subscriptions", gauge, help, sum(|s| s.counts.subscriptions));
+    let help = "Channels with at least one subscriber.";
+    page.single("centrifugo_node_num_channels", gauge, help, sum(|s| s.counts.channels));
+    page.single("centrifugo_node_num_nodes", gauge, "Nodes known to this one, itself included.", 1);
+    page.family("centrifugo_node_build", gauge, "Constant 1, labelled with the version.");
+    page.sample("centrifugo_node_build", &[("version", &settings.version)], 1);
+    node_counters(&mut page, sum);
+    client_counters(&mut page, &cores, sum);
+    api_counters(&mut page, &cores);
+    per_core(&mut page, &cores);
+    process(&mut page);
+    page.text
+}
+
+fn node_counters(page: &mut Page, sum: impl Fn(fn(&Snapshot) -> u64) -> u64) {
+    const ACTIONS: [(&str, fn(&Snapshot) -> u64); 12] = [
+        ("add_client", |s| s.counters.connects),
+        ("remove_client", |s| s.counters.connects - s.counters.connected),
+        ("add_subscription", |s| s.counters.subscribes),
+        ("remove_subscription", |s| s.counters.subscribes - s.counts.subscriptions),
+        ("add_presence", |s| s.counters.presence_adds),
+        ("remove_presence", |s| s.counters.presence_removes),
+        ("presence", |s| s.counters.presences),
+        ("presence_stats", |s| s.counters.presence_stats),
+        ("history", |s| s.counters.histories),
+        ("history_recover", |s| s.counters.recovered + s.counters.unrecovered),
+        ("history_remove", |s| s.counters.history_removes),
+        ("history_stream_top", |s| s.counters.position_checks),
+    ];
+    let name = "centrifugo_node_action_count";
+    page.family(name, "counter", "Internal actions.");
+    for (action, of) in ACTIONS {
+        page.sample(name, &[("action", action), ("channel_namespace", "")], sum(of));
+    }
+    for (name, help) in [
+        ("centrifugo_node_messages_sent_count", "Messages handed to the broker."),
+        ("centrifugo_node_messages_received_count", "Messages that came back from the broker."),
+    ] {
+        page.family(name, "counter", help);
+        let mut sample = |kind, value| page.sample(name, &[("type", kind), ("channel_namespace", "")], value);
+        sample("publication", sum(|s| s.counters.publishes));
+        sample("join", sum(|s| s.counters.joins));
+        sample("leave", sum(|s| s.counters.leaves));
+        sample("control", 0);
+    }
+}
+
+fn client_counters(page: &mut Page, cores: &[&Snapshot], sum: impl Fn(fn(&Snapshot) -> u64) -> u64) {
+    let name = "centrifugo_client_recover";
+    page.family(name, "counter", "Recovery attempts.");
+    let counts = [("yes", sum(|s| s.counters.recovered)), ("no", sum(|s| s.counters.unrecovered))];
+    for (recovered, value) in counts {
+        page.sample(name, &[("recovered", recovered), ("channel_namespace", "")], value);
+    }
+    let name = "centrifugo_client_num_server_disconnects";
+    page.family(name, "counter", "Disconnects by the server.");
+    let mut codes = std::collections::BTreeMap::<u32, u64>::new();
+    for (code, count) in cores.iter().flat_map(|s| &s.counters.disconnects) {
+        *codes.entry(*code).or_default() += count;
+    }
+    for (code, count) in codes {
+        page.sample(name, &[("code", &code.to_string())], count);
+    }
+}
+
+fn api_counters(page: &mut Page, cores: &[&Snapshot]) {
+    let name = "centrifugo_api_command_errors_total";
+    page.family(name, "counter", "Server API calls answered with an error.");
+    let mut errors = std::collections::BTreeMap::<(&str, u32), u64>::new();
+    for ((method, code), count) in cores.iter().flat_map(|s| &s.api.errors) {
+        *errors.entry((method, *code)).or_default() += count;
+    }
+    for ((method, code), count) in errors {
+        let code = code.to_string();
+        page.sample(name, &[("protocol", "http"), ("method", method), ("error", &code)], count);
+    }
+    let name = "gyre_api_calls_total";
+    page.family(name, "counter", "Server API calls.");
+    let mut calls = std::collections::BTreeMap::<&str, u64>::new();
+    for (method, count) in cores.iter().flat_map(|s| &s.api.calls) {
+        *calls.entry(method).or_default() += count;
+    }
+    for (method, count) in calls {
+        page.sample(name, &[("method", method)], count);
+    }
+}
+
+fn per_core(page: &mut Page, cores: &[&Snapshot]) {
+    const SERIES: [(&str, &str, &str, fn(&Snapshot) -> u64); 9] = [
+        ("gyre_core_connections", "gauge", "Open connections.", |s| s.driver.accepted - s.driver.closed),
+        ("gyre_core_turns_total", "counter", "Turns of the driver.", |s| s.driver.turns),
+        ("gyre_core_sends_total", "counter", "Sends submitted.", |s| s.driver.sends),
+        ("gyre_core_sends_blocked_total", "counter", "Sends that met a full socket.", |s| s.driver.sends_blocked),
+        ("gyre_core_deliveries_total", "counter", "Pushes queued to subscribers.", |s| s.counters.deliveries_sent),
+        ("gyre_core_accept_errors_total", "counter", "Connections that could not be accepted.", |s| s.driver.accept_errors),
+        ("gyre_core_refused_origins_total", "counter", "Upgrades refused for their origin.", |s| s.api.refused_origins),
+        ("gyre_slow_disconnects_total", "counter", "Connections over their queue bound.", |s| s.driver.slow),
+        ("gyre_ring_backlog", "gauge", "Messages that wait for a full ring.", |s| s.backlog as u64),
+    ];
+    for (name, kind, help, of) in SERIES {
+        page.family(name, kind, help);
+        for snapshot in cores {
+            page.sample(name, &[("core", &snapshot.core.to_string())], of(snapshot));
+        }
+    }
+}
+
+/// The usual `process_*` families, from procfs.
+fn process(page: &mut Page) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields count from behind the command name, which may hold blanks: the first one there is number 3.
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    let field = |number: usize| fields.get(number - 3).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
+    let page_bytes = rustix::param::page_size() as u64;
+    let ticks_per_second = rustix::param::clock_ticks_per_second().max(1) as f64;
+    let name = "process_cpu_seconds_total";
+    page.family(name, "counter", "User and system CPU time.");
+    let _ = writeln!(page.text, "{name} {:.2}", (field(14) + field(15)) as f64 / ticks_per_second);
+    let help = "Resident memory.";
+    page.single("process_resident_memory_bytes", "gauge", help, field(24) * page_bytes);
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
+    page.single("process_open_fds", "gauge", "Open file descriptors.", open);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    page.single("process_max_fds", "gauge", "Limit of open file descriptors.", limit.unwrap_or(u64::MAX));
+}

@@ -1,0 +1,153 @@
+//! The control thread: signals, configuration reload, metrics. It runs Tokio on the main thread, pinned to no core, and
+//! may block; it never touches a client's socket.
+
+mod metrics;
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gyre_engine::rules::Rules;
+use gyre_io::mesh::Port;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::data_plane::{FromControl, Parcel, Snapshot, ToControl};
+use crate::settings::Settings;
+
+/// How often work is looked for when no wake-up comes; wake-ups make it prompt, this makes it certain.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Every connection was closed in time.
+    Drained,
+    /// `shutdown.timeout` passed first.
+    TimedOut,
+}
+
+/// What the control thread needs from the rest.
+pub(crate) struct ControlOptions {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) port: Port<Parcel>,
+    pub(crate) shutdown_timeout: Duration,
+    /// Reads the configuration again; `Err` = keep the old one.
+    pub(crate) reload: Box<dyn Fn() -> anyhow::Result<Rules>>,
+}
+
+/// Runs until SIGINT or SIGTERM, then until the cores have let go of their connections.
+///
+/// # Errors
+/// When the runtime or the signal handlers cannot be set up.
+pub(crate) fn run(options: ControlOptions) -> anyhow::Result<End> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(options))
+}
+
+/// A raw descriptor that belongs to the port.
+struct Bell(RawFd);
+
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+struct Control {
+    settings: Arc<Settings>,
+    port: Port<Parcel>,
+    snapshots: HashMap<u16, Snapshot>,
+    drained: usize,
+}
+
+async fn serve(options: ControlOptions) -> anyhow::Result<End> {
+    let ControlOptions { settings, port, shutdown_timeout, reload } = options;
+    let sleeper = port.sleeper();
+    let bell = AsyncFd::with_interest(Bell(sleeper.raw_fd()), Interest::READABLE)?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut deadline: Option<Instant> = None;
+    let mut control = Control { settings, port, snapshots: HashMap::new(), drained: 0 };
+    loop {
+        let more = control.look();
+        control.port.flush();
+        if deadline.is_some() && control.drained >= usize::from(control.settings.cores) {
+            return Ok(End::Drained);
+        }
+        if more || !sleeper.prepare_sleep() {
+            tokio::task::yield_now().await;
+            continue;
+        }
+        let end = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        let mut stop = false;
+        tokio::select! {
+            ready = bell.readable() => {
+                sleeper.drain();
+                ready?.clear_ready();
+            }
+            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            () = tokio::time::sleep_until(end), if deadline.is_some() => return Ok(End::TimedOut),
+            _ = hangup.recv() => control.reload(&*reload),
+            _ = interrupt.recv() => stop = true,
+            _ = terminate.recv() => stop = true,
+        }
+        sleeper.awake();
+        if stop && deadline.is_none() {
+            tracing::info!("shutting down ...");
+            deadline = Some(Instant::now() + shutdown_timeout);
+            control.tell_cores(|| FromControl::Shutdown);
+        }
+    }
+}
+
+impl Control {
+    /// Takes in what the cores have said. `true` = there may be more.
+    fn look(&mut self) -> bool {
+        let mut said = Vec::new();
+        let more = self.port.drain(|_, parcel| said.push(parcel));
+        for parcel in said {
+            let Parcel::ToControl(what) = parcel else { continue };
+            match what {
+                ToControl::Snapshot(snapshot) => {
+                    self.snapshots.insert(snapshot.core, *snapshot);
+                }
+                ToControl::Scrape { core, call } => {
+                    let text = metrics::page(&self.settings, self.snapshots.values());
+                    let page = FromControl::Page { call, text: Box::new(Bytes::from(text)) };
+                    self.tell(usize::from(core.0), page);
+                }
+                ToControl::Drained(_) => self.drained += 1,
+            }
+        }
+        more
+    }
+
+    fn tell(&mut self, core: usize, what: FromControl) {
+        if self.port.send(core, Parcel::FromControl(what)).is_err() {
+            tracing::error!(core, "a core does not take its messages any more");
+        }
+    }
+
+    fn tell_cores(&mut self, what: impl Fn() -> FromControl) {
+        for core in 0..usize::from(self.settings.cores) {
+            self.tell(core, what());
+        }
+    }
+
+    fn reload(&mut self, read: &dyn Fn() -> anyhow::Result<Rules>) {
+        tracing::info!("reloading configuration");
+        match read() {
+            Ok(rules) => {
+                let rules = Arc::new(rules);
+                self.tell_cores(|| FromControl::Rules(Arc::clone(&rules)));
+                tracing::info!("configuration successfully reloaded");
+            }
+            Err(error) => tracing::error!(error = format!("{error:#}"), "error reloading configuration"),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Log lines: one JSON object per line on stderr when nobody watches, a short coloured form on a terminal.
+//!
+//! A core must not wait for a log reader: lines go through a bounded queue to a writer thread of their own, and are
+//! dropped when it is full.
+
+use std::fmt;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Starts logging; lines are written until the guard is dropped.
+///
+/// # Errors
+/// When the log file cannot be opened.
+pub(crate) fn start(level: &str, file: Option<&Path>) -> anyhow::Result<WorkerGuard> {
+    let (filter, is_known) = filter(level);
+    let (writer, is_human): (Box<dyn Write + Send>, bool) = match file {
+        Some(path) => {
+            let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+            (Box::new(file.with_context(|| format!("cannot open log.file {}", path.display()))?), false)
+        }
+        None if std::io::stdout().is_terminal() => (Box::new(std::io::stdout()), true),
+        None => (Box::new(std::io::stderr()), false),
+    };
+    let (writer, guard) = tracing_appender::non_blocking(writer);
+    let lines = tracing_subscriber::fmt().with_max_level(filter).with_writer(writer);
+    if is_human {
+        lines.event_format(Human).init();
+    } else {
+        lines.event_format(Json).init();
+    }
+    if !is_known {
+        tracing::warn!(level, "unknown log.level, continue with info");
+    }
+    Ok(guard)
+}
+
+fn filter(level: &str) -> (LevelFilter, bool) {
+    match level.to_ascii_lowercase().as_str() {
+        "none" => (LevelFilter::OFF, true),
+        "trace" => (LevelFilter::TRACE, true),
+        "debug" => (LevelFilter::DEBUG, true),
+        "info" => (LevelFilter::INFO, true),
+        "warn" => (LevelFilter::WARN, true),
+        "error" | "fatal" => (LevelFilter::ERROR, true),
+        _ => (LevelFilter::INFO, false),
+    }
+}
+
+/// The fields of an event in the order they were given.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Map<String, Value>,
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.message = value.to_owned(),
+            name => {
+                self.others.insert(name.to_owned(), value.into());
+            }
+        }
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.others.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.others.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.others.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+/// `{"level":"info","time":"2026-11-21T06:40:59Z","message":"…","client":"…"}`
+struct Json;
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _ctx: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let mut line = Map::new();
+        line.insert("level".to_owned(), level_name(*event.metadata().level()).into());
+        line.insert("time".to_owned(), rfc3339(now_s()).into());
+        line.append(&mut fields.others);
+        line.insert("message".to_owned(), fields.message.into());
+        writeln!(writer, "{}", Value::Object(line))
+    }
+}
+
+/// `2026-11-21 06:40:59 [INF] message client=…`
+struct Human;
+
+impl<S, N> FormatEvent<S, N> for Human
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _ctx: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let (tag, colour) = match *event.metadata().level() {
+            Level::ERROR => ("ERR", 31),
+            Level::WARN => ("WRN", 33),
+            Level::INFO => ("INF", 32),
+            Level::DEBUG => ("DBG", 36),
+            Level::TRACE => ("TRC", 35),
+        };
+        let time = rfc3339(now_s()).replace('T', " ").replace('Z', "");
+        write!(writer, "{time} \x1b[{colour}m[{tag}]\x1b[0m {}", fields.message)?;
+        for (name, value) in &fields.others {
+            match value {
+                Value::String(text) => write!(writer, " \x1b[2m{name}=\x1b[0m{text}")?,
+                value => write!(writer, " \x1b[2m{name}=\x1b[0m{value}")?,
+            }
+        }
+        writeln!(writer)
+    }
+}
+
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// UTC to the second; the civil date is computed from day numbers of 400-year cycles beginning in March.
+fn rfc3339(unix_s: u64) -> String {
+    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
+    let shifted = days + 719_468;
+    let cycle = shifted / 146_097;
+    let day_of_cycle = shifted % 146_097;
+    let year_of_cycle =
+        (day_of_cycle - day_of_cycle / 1_460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
+    let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_cycle + cycle * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rfc3339;
+
+    #[test]
+    fn dates() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(rfc3339(1_795_243_259), "2026-11-21T06:40:59Z");
+        assert_eq!(rfc3339(4_107_542_399), "2100-02-28T23:59:59Z");
+    }
+}
