@@ -315,7 +315,7 @@ impl Engine {
 
     /// Sends a push to one connection.
     pub(crate) fn push(&mut self, conn: ConnId, push: Push, out: &mut dyn Outlet) {
-        self.reply(conn, Reply { push: Some(push), ..Reply::default() }, out);
+        self.reply(conn, Reply::push(push), out);
     }
 
     /// Answers a command with an error.

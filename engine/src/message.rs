@@ -68,7 +68,7 @@ pub struct HomeResponse {
 }
 
 /// How long a stream and its items live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HistoryOptions {
     /// Publications kept; 0 = no history.
     pub size: usize,
@@ -79,6 +79,21 @@ pub struct HistoryOptions {
 }
 
 impl HistoryOptions {
+    /// The options of `channel`; all zero when its namespace is unknown.
+    pub fn of(rules: &Rules, channel: &str) -> Self {
+        let Some(resolved) = rules.resolve(channel) else { return Self::default() };
+        let options = resolved.options;
+        let meta_ttl_s = match options.history_meta_ttl_s {
+            0 => rules.history_meta_ttl_s,
+            own => own,
+        };
+        Self {
+            size: options.history_size,
+            ttl_ms: options.history_ttl_s.saturating_mul(1000),
+            meta_ttl_ms: meta_ttl_s.saturating_mul(1000),
+        }
+    }
+
     /// Whether publications are kept at all.
     pub fn is_on(&self) -> bool {
         self.size > 0 && self.ttl_ms > 0

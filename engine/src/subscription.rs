@@ -94,7 +94,7 @@ impl Engine {
         }
         plan.id = Some(self.hub.reserve(&plan.channel, encoding));
         let position = (plan.flags & flag::POSITIONED != 0).then(|| PositionCall {
-            meta_ttl_ms: self.rules.history_of(&plan.channel).meta_ttl_ms,
+            meta_ttl_ms: HistoryOptions::of(&self.rules, &plan.channel).meta_ttl_ms,
             recover: plan.recover.clone(),
         });
         let call = HomeCall::Subscribe(SubscribeCall { core: self.core, encoding, member, position });
@@ -263,7 +263,7 @@ impl Engine {
 pub(crate) fn unsubscribe_push(channel: String, why: &Unsubscribe) -> Push {
     Push {
         channel,
-        unsubscribe: Some(gyre_proto::client::Unsubscribe { code: why.code, reason: why.reason.to_string() }),
+        unsubscribe: Some(why.into()),
         ..Push::default()
     }
 }

@@ -93,7 +93,7 @@ impl Engine {
             channel.checked_at_ms = now_ms;
             let held = Position { offset, epoch: channel.epoch };
             let name = channel.name.clone();
-            let meta_ttl_ms = self.rules.history_of(&name).meta_ttl_ms;
+            let meta_ttl_ms = HistoryOptions::of(&self.rules, &name).meta_ttl_ms;
             let call = HomeCall::CheckPosition { core: self.core, held, meta_ttl_ms };
             self.call_home(Caller::None, &name, call, out);
         }

@@ -90,7 +90,7 @@ impl Script {
                 self.api(second, call);
             }
             "history_remove" => self.api(second, HomeCall::HistoryRemove),
-            "disconnect" => self.do_to(second, ActWhat::Disconnect(Disconnect::FORCE_NO_RECONNECT)),
+            "disconnect" => self.do_to(second, ActWhat::Disconnect(Disconnect::FORCE_DISCONNECT)),
             "unsubscribe" => self.do_to(second, ActWhat::Unsubscribe {
                 channel: third.into(),
                 why: Unsubscribe::SERVER,

@@ -1,5 +1,28 @@
-//! Performing, for one core and between cores.
+//! Performing: everything of Gyre that touches the system.
+//!
+//! One core is one thread: a glommio executor whose foreground task is the `Driver`, which owns an io_uring with all
+//! sockets of the core and blocks only there. Connections begin in stream mode (HTTP by hyper over `Stream`) and may
+//! become WebSocket connections, which have no task. Cores share nothing but the rings of the `mesh`.
+//! This package knows bytes, frames and connections; it never knows channels or sessions.
+
 #![warn(missing_docs)]
 
+mod backend;
+mod driver;
+pub mod http;
+mod limits;
 pub mod mesh;
+mod outbox;
+mod palette;
+mod stream;
+mod websocket;
 mod wheel;
+
+pub use backend::{ProbeError, probe, spawn};
+pub use driver::{
+    BindError, Busy, Closed, CoreHandle, CoreOptions, Driver, DriverStats, Handler, Listener, bind_listeners,
+    spawn_core,
+};
+pub use palette::{FrameId, FrameKind};
+pub use stream::Stream;
+pub use websocket::WebSocketOptions;

@@ -10,6 +10,9 @@ use gyre_proto::ids::{ConnId, CoreId};
 use super::calls::{Answer, Calls};
 use super::parcel::Parcel;
 
+const CONNECTION_CLOSED: u32 = Disconnect::CONNECTION_CLOSED.code;
+const SLOW: u32 = Disconnect::SLOW.code;
+
 pub(super) struct Hands<'a> {
     pub(super) driver: &'a mut Driver,
     pub(super) port: &'a mut Port<Parcel>,
@@ -30,10 +33,10 @@ impl Outlet for Hands<'_> {
     }
 
     fn close(&mut self, conn: ConnId, why: &Disconnect) {
-        match *why {
-            Disconnect::CONNECTION_CLOSED => self.driver.abort(conn),
+        match why.code {
+            CONNECTION_CLOSED => self.driver.abort(conn),
             // What is queued is what the peer does not take: it would only delay the close.
-            Disconnect::SLOW => self.driver.close_discarding(conn, why.code as u16, &why.reason),
+            SLOW => self.driver.close_discarding(conn, why.code as u16, &why.reason),
             _ => self.driver.close(conn, why.code as u16, &why.reason),
         }
     }

@@ -274,7 +274,7 @@ impl Engine {
             self.hub.subscriber_mut(subscription.channel, subscription.index).flags &= !flag::HELD_BACK;
         }
         out.set_timer(conn, deadline_ms);
-        self.reply(conn, Reply { id: joining.id, connect: Some(result), ..Reply::default() }, out);
+        self.reply(conn, Reply::connect(joining.id, result), out);
         self.deliver_held_back(conn, &std::mem::take(&mut joining.held_back), out);
         for (channel, info) in joining.joins.drain(..) {
             self.call_home(Caller::None, &channel, HomeCall::Join(info), out);

@@ -118,7 +118,7 @@ impl Engine {
     }
 
     fn published(&mut self, conn: ConnId, id: u32, out: &mut dyn Outlet) {
-        self.reply(conn, Reply { id, publish: Some(PublishResult::default()), ..Reply::default() }, out);
+        self.reply(conn, Reply::publish(id), out);
     }
 }
 

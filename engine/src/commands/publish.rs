@@ -34,7 +34,7 @@ impl Engine {
             return self.refuse(conn, id, error, out);
         }
         let info = session.client_info(&self.channel_info(session, &request.channel));
-        let history = self.rules.history_of(&request.channel);
+        let history = HistoryOptions::of(&self.rules, &request.channel);
         let call = HomeCall::Publish(PublishCall {
             publication: Publication {
                 data: request.data,

@@ -27,7 +27,7 @@ impl Engine {
             return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
         }
         let checked = self.readable(conn, &request.channel, "history", |engine, resolved| {
-            if !engine.rules.history_of(&request.channel).is_on() {
+            if !HistoryOptions::of(&engine.rules, &request.channel).is_on() {
                 return Err(Error::NOT_AVAILABLE);
             }
             let subscribed = engine.is_subscribed(session, &request.channel);
@@ -50,7 +50,7 @@ impl Engine {
             limit,
             since: request.since.map(|since| (since.offset, since.epoch.into())),
             reverse: request.reverse,
-            meta_ttl_ms: self.rules.history_of(&request.channel).meta_ttl_ms,
+            meta_ttl_ms: HistoryOptions::of(&self.rules, &request.channel).meta_ttl_ms,
         });
         self.ask(conn, &request.channel, call, Work::History { id }, out);
     }
@@ -140,7 +140,7 @@ impl Engine {
             epoch: facts.top.epoch.as_str().into(),
             offset: facts.top.offset,
         };
-        self.reply(conn, Reply { id, history: Some(result), ..Reply::default() }, out);
+        self.reply(conn, Reply::history(id, result), out);
     }
 
     pub(super) fn presence_read(
@@ -151,7 +151,7 @@ impl Engine {
         out: &mut dyn Outlet,
     ) {
         let presence = members.iter().map(|(client, info)| (client.to_string(), (**info).clone())).collect();
-        self.reply(conn, Reply { id, presence: Some(PresenceResult { presence }), ..Reply::default() }, out);
+        self.reply(conn, Reply::presence(id, PresenceResult { presence }), out);
     }
 
     pub(super) fn presence_stats_read(
@@ -163,6 +163,6 @@ impl Engine {
         out: &mut dyn Outlet,
     ) {
         let result = PresenceStatsResult { num_clients: clients, num_users: users };
-        self.reply(conn, Reply { id, presence_stats: Some(result), ..Reply::default() }, out);
+        self.reply(conn, Reply::presence_stats(id, result), out);
     }
 }

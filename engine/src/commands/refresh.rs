@@ -49,7 +49,7 @@ impl Engine {
         }
         let ttl = if expires { self.now.ttl_s(token.expire_at) } else { 0 };
         let result = RefreshResult { expires, ttl, ..RefreshResult::default() };
-        self.reply(conn, Reply { id, refresh: Some(result), ..Reply::default() }, out);
+        self.reply(conn, Reply::refresh(id, result), out);
     }
 
     /// Whether the channels that the new token grants are the ones that the connection got from the old one.
@@ -113,7 +113,7 @@ impl Engine {
         let expires = token.expire_at != 0;
         let ttl = if expires { self.now.ttl_s(token.expire_at) } else { 0 };
         let result = SubRefreshResult { expires, ttl, ..SubRefreshResult::default() };
-        self.reply(conn, Reply { id, sub_refresh: Some(result), ..Reply::default() }, out);
+        self.reply(conn, Reply::sub_refresh(id, result), out);
     }
 }
 

@@ -169,7 +169,7 @@ impl Engine {
         let Some(result) = self.commit_subscription(conn, plan, facts, out) else {
             return self.refuse(conn, id, Error::UNRECOVERABLE_POSITION, out);
         };
-        self.reply(conn, Reply { id, subscribe: Some(result), ..Reply::default() }, out);
+        self.reply(conn, Reply::subscribe(id, result), out);
         if plan.flags & flag::EMIT_JOIN_LEAVE != 0
             && let Some(session) = self.sessions.of(conn)
         {
@@ -187,11 +187,7 @@ impl Engine {
             self.end_subscription(conn, slot, out);
         }
         self.counters.unsubscribes += 1;
-        self.reply(
-            conn,
-            Reply { id, unsubscribe: Some(UnsubscribeResult::default()), ..Reply::default() },
-            out,
-        );
+        self.reply(conn, Reply::unsubscribe(id), out);
     }
 }
 

@@ -139,7 +139,7 @@ impl Driver {
     }
 
     /// Ends a connection at once and reports it, unless that was done before.
-    pub(super) fn finish(&mut self, conn: ConnId, why: Closed) {
+    pub(crate) fn finish(&mut self, conn: ConnId, why: Closed) {
         let Some(slot) = self.table.get(conn) else { return };
         if slot.phase == Phase::Dead {
             return;

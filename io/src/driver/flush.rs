@@ -61,6 +61,8 @@ impl Driver {
         for index in dirty.drain(..) {
             self.flush_one(index);
         }
+        // A `collect` in between may have found more to flush, with nothing new to say.
+        dirty.append(&mut self.outboxes.dirty);
         self.outboxes.dirty = dirty;
         self.outboxes.clear();
     }

@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-use super::{Closed, Driver, Handler, TimerUse};
+use super::{Driver, Handler, TimerUse};
 use crate::limits::{ACCEPT_LOG_MS, ACCEPT_RETRY_MS, BACKLOG, UNCLAIMED_MS};
 
 /// An address that cannot be listened on.
@@ -168,14 +168,5 @@ impl Driver {
             failed = self.stats.accept_errors,
             "cannot accept connections; the limit of open files (ulimit -n) or of connections may be reached",
         );
-    }
-
-    /// Reports the end of a stream connection.
-    pub(super) fn stream_end_reason(broken: bool, ended: bool) -> Closed {
-        match (broken, ended) {
-            (true, _) => Closed::PeerReset,
-            (false, true) => Closed::PeerEof,
-            (false, false) => Closed::Local,
-        }
     }
 }

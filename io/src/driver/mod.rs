@@ -20,6 +20,7 @@ use gyre_proto::ids::ConnId;
 use gyre_proto::ws;
 
 use crate::backend::{Event, Ring};
+use crate::mesh::Sleeper;
 use crate::outbox::Outboxes;
 use crate::palette::{FrameId, FrameKind, Palette};
 use crate::websocket::WebSocketOptions;
@@ -104,7 +105,7 @@ pub struct DriverStats {
 }
 
 /// What is reported to the handler outside of the call that caused it.
-enum Notice {
+pub(crate) enum Notice {
     Closed(ConnId, Closed),
     Slow(ConnId),
     Leftover(ConnId),
@@ -122,7 +123,7 @@ pub struct Driver {
     outbox_bytes_max: u32,
     listening: Vec<Listening>,
     accept_log_ms: Option<u64>,
-    websocket_options: Vec<WebSocketOptions>,
+    pub(crate) websocket_options: Vec<WebSocketOptions>,
     notices: Vec<Notice>,
     leaving: Vec<ConnId>,
     events: Vec<Event>,
@@ -133,7 +134,8 @@ pub struct Driver {
     joined_at: std::ops::Range<usize>,
     frames: Vec<u32>,
     fired: Vec<u32>,
-    woke_task: bool,
+    pub(crate) woke_task: bool,
+    sleeper: Option<Sleeper>,
     stopping: bool,
     stats: DriverStats,
 }
@@ -163,6 +165,7 @@ impl Driver {
             frames: Vec::new(),
             fired: Vec::new(),
             woke_task: false,
+            sleeper: None,
             stopping: false,
             stats: DriverStats::default(),
         }
@@ -245,6 +248,10 @@ impl Driver {
             slot.dirty = true;
             self.outboxes.dirty.push(conn.index);
         }
+    }
+
+    pub(crate) fn notify(&mut self, notice: Notice) {
+        self.notices.push(notice);
     }
 
     fn mark_dirty(&mut self, conn: ConnId) {

@@ -80,6 +80,23 @@ impl Driver {
         self.rearm_receive(conn);
     }
 
+    /// Arms a receive for a stream that wants bytes.
+    pub(crate) fn receive_once(&mut self, conn: ConnId) {
+        self.ring.receive_once(conn);
+    }
+
+    /// Continues to receive after a connection has become a WebSocket. A receive of its stream time may be armed still.
+    pub(crate) fn resume_receive(&mut self, conn: ConnId, broken: bool) {
+        let Some(slot) = self.table.get(conn) else { return };
+        if broken {
+            self.finish(conn, Closed::PeerReset);
+        } else if slot.peer_ended {
+            self.finish(conn, Closed::PeerEof);
+        } else {
+            self.rearm_receive(conn);
+        }
+    }
+
     fn peer_ended(&mut self, conn: ConnId, error: Option<i32>) {
         let Some(slot) = self.table.get(conn) else { return };
         slot.peer_ended = true;
@@ -106,7 +123,12 @@ impl Driver {
                 slot.receiving = true;
                 self.ring.receive_many(conn);
             }
-            Phase::Stream => self.stream_rearm(conn),
+            Phase::Stream if self.stream_wants_bytes(conn) => {
+                if let Some(slot) = self.table.get(conn) {
+                    slot.receiving = true;
+                }
+                self.ring.receive_once(conn);
+            }
             Phase::Dead => self.release(conn),
             _ => {}
         }
@@ -181,7 +203,7 @@ impl Driver {
             match std::mem::replace(&mut slot.timer, TimerUse::None) {
                 TimerUse::None => {}
                 TimerUse::Handler => handler.timeout(self, conn),
-                TimerUse::Stream => self.stream_timed_out(conn),
+                TimerUse::Stream => self.on_stream_deadline(conn),
                 TimerUse::Closing => self.finish(conn, Closed::Local),
             }
         }

@@ -22,7 +22,7 @@ pub(super) const SECTIONS: &[Field] = &[
         "Error reports to Sentry.",
     )
     .closed_edition(),
-    text("license", "", "Licence key; Gyre needs none.").closed_edition(),
+    text("license", "", "Licence key; Gyre needs none.").closed_edition().hidden().honoured(),
 ];
 
 const USER_STATUS: &[Field] = &[

@@ -38,7 +38,7 @@ pub(super) fn disconnect(core: &Core, body: &[u8]) -> Outcome {
     let request: api::DisconnectRequest = api::decode(body)?;
     let why = match request.disconnect {
         Some(given) => Disconnect { code: given.code, reason: given.reason.into() },
-        None => Disconnect::FORCE_NO_RECONNECT,
+        None => Disconnect::FORCE_DISCONNECT,
     };
     act(core, Act {
         user: request.user.into(),

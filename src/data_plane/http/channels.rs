@@ -123,7 +123,7 @@ async fn publish_to(core: &Core, channel: &str, message: &Message) -> Result<api
         if !rules::check_data_format(resolved.options.publication_data_format, &message.data) {
             return Err(ApiError::BAD_REQUEST);
         }
-        rules.history_of(channel)
+        HistoryOptions::of(rules, &channel)
     };
     if message.skip_history {
         history.size = 0;
@@ -196,7 +196,7 @@ pub(super) async fn presence_stats(core: &Core, body: &[u8]) -> Outcome {
 
 pub(super) async fn history(core: &Core, body: &[u8]) -> Outcome {
     let request: api::HistoryRequest = api::decode(body)?;
-    readable(core, &request.channel, |rules, _| rules.history_of(&request.channel).is_on())?;
+    readable(core, &request.channel, |rules, _| HistoryOptions::of(rules, &request.channel).is_on())?;
     let since = request.since.map(|since| (since.offset, since.epoch.into_boxed_str()));
     if request.reverse && since.as_ref().is_some_and(|(offset, _)| *offset == 0) {
         return Err(ApiError::BAD_REQUEST.into());
@@ -221,7 +221,7 @@ pub(super) async fn history(core: &Core, body: &[u8]) -> Outcome {
 
 pub(super) async fn history_remove(core: &Core, body: &[u8]) -> Outcome {
     let request: api::HistoryRemoveRequest = api::decode(body)?;
-    readable(core, &request.channel, |rules, _| rules.history_of(&request.channel).is_on())?;
+    readable(core, &request.channel, |rules, _| HistoryOptions::of(rules, &request.channel).is_on())?;
     match core.ask_home(&request.channel, HomeCall::HistoryRemove).await {
         Some(HomeReply::Done) => Ok(super::acts::empty_result()),
         _ => Err(Failure::Api(ApiError::INTERNAL)),

@@ -170,9 +170,10 @@ class Wire:
             if opcode in (TEXT, BINARY):
                 assert opcode == TEXT, "JSON goes out in text frames"
                 self.messages += [json.loads(line) for line in payload.decode().split("\n")]
-                if self.answer_pings and {} in self.messages:
-                    self.messages = [m for m in self.messages if m]
-                    self.send({})
+                if self.answer_pings:
+                    for _ in range(self.messages.count({})):
+                        self.messages.remove({})
+                        self.send({})
         return self.messages.pop(0)
 
     def call(self, within=5.0, **request):

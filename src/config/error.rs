@@ -1,0 +1,63 @@
+//! Why a configuration cannot be used. Every text names the place and never shows a secret.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A configuration that the node refuses. The operator is at fault, except for `Read`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file exists but cannot be read.
+    #[error("{}: cannot read: {source}", path.display())]
+    Read {
+        /// As given.
+        path: PathBuf,
+        /// From the system.
+        source: io::Error,
+    },
+    /// The file has an extension that names no format.
+    #[error("{}: unknown format; the name must end in .json, .yaml, .yml or .toml", path.display())]
+    Format {
+        /// As given.
+        path: PathBuf,
+    },
+    /// The file is not what its extension says.
+    #[error("{}:{line}: {message}", path.display())]
+    Syntax {
+        /// As given.
+        path: PathBuf,
+        /// Counted from 1, 0 if unknown.
+        line: usize,
+        /// Without any part of the file.
+        message: String,
+    },
+    /// A `.env` file that cannot be understood.
+    #[error("{}:{line}: {message}", path.display())]
+    Dotenv {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Without any part of the file.
+        message: &'static str,
+    },
+    /// A value that its option cannot take.
+    #[error("{origin}: {key}: {message}")]
+    Value {
+        /// File name, `environment variable X` or `flag --x`.
+        origin: String,
+        /// Path of the option.
+        key: String,
+        /// What was expected.
+        message: String,
+    },
+    /// Values that are fine alone but not together, or not allowed at all.
+    #[error("{origin}: {key}: {message}")]
+    Invalid {
+        /// File name, or `configuration` without a file.
+        origin: String,
+        /// Path of the option, with the namespace's name where there is one.
+        key: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
