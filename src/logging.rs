@@ -17,12 +17,13 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::config::types::LogLevel;
+
 /// Starts logging; lines are written until the guard is dropped.
 ///
 /// # Errors
 /// When the log file cannot be opened.
-pub(crate) fn start(level: &str, file: Option<&Path>) -> anyhow::Result<WorkerGuard> {
-    let (filter, is_known) = filter(level);
+pub(crate) fn start(level: LogLevel, file: Option<&Path>) -> anyhow::Result<WorkerGuard> {
     let (writer, is_human): (Box<dyn Write + Send>, bool) = match file {
         Some(path) => {
             let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
@@ -32,27 +33,23 @@ pub(crate) fn start(level: &str, file: Option<&Path>) -> anyhow::Result<WorkerGu
         None => (Box::new(std::io::stderr()), false),
     };
     let (writer, guard) = tracing_appender::non_blocking(writer);
-    let lines = tracing_subscriber::fmt().with_max_level(filter).with_writer(writer);
+    let lines = tracing_subscriber::fmt().with_max_level(filter(level)).with_writer(writer);
     if is_human {
         lines.event_format(Human).init();
     } else {
         lines.event_format(Json).init();
     }
-    if !is_known {
-        tracing::warn!(level, "unknown log.level, continue with info");
-    }
     Ok(guard)
 }
 
-fn filter(level: &str) -> (LevelFilter, bool) {
-    match level.to_ascii_lowercase().as_str() {
-        "none" => (LevelFilter::OFF, true),
-        "trace" => (LevelFilter::TRACE, true),
-        "debug" => (LevelFilter::DEBUG, true),
-        "info" => (LevelFilter::INFO, true),
-        "warn" => (LevelFilter::WARN, true),
-        "error" | "fatal" => (LevelFilter::ERROR, true),
-        _ => (LevelFilter::INFO, false),
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::None => LevelFilter::OFF,
+        LogLevel::Trace => LevelFilter::TRACE,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error | LogLevel::Fatal => LevelFilter::ERROR,
     }
 }
 

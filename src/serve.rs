@@ -1,1 +1,166 @@
 //! Start and end of a node: everything that can fail is tried before the first connection is taken.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use gyre_io::mesh::{Mesh, Port};
+use gyre_io::{CoreOptions, Listener};
+use gyre_proto::ids::CoreId;
+
+use crate::config::{Warning, types::Config};
+use crate::control_plane::{self, ControlOptions, End};
+use crate::data_plane::{CoreHandler, Parcel};
+use crate::layout::Layout;
+use crate::logging;
+use crate::settings::{Settings, rules};
+
+/// Runs a node until it is told to stop.
+pub(crate) fn run(config: &Config, warnings: &[Warning]) -> ExitCode {
+    let _lines_are_written_until = match logging::start(config.log.level, config.log.file.as_deref()) {
+        Ok(guard) => guard,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match node(config, warnings) {
+        Ok(End::Drained) => ExitCode::SUCCESS,
+        Ok(End::TimedOut) => {
+            tracing::error!("shutdown.timeout has passed with connections still open");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
+    let layout = Layout::new(&config.gyre.cores, &Layout::usable_cpus())?;
+    let rules = rules(config)?;
+    let settings = Arc::new(Settings::new(config, layout.cores(), Arc::new(rules))?);
+    let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
+    tracing::info!(
+        version = &*settings.version,
+        pid = std::process::id(),
+        engine = "memory",
+        cores = %layout,
+        "starting gyre"
+    );
+    raise_file_limit();
+    gyre_io::probe()?;
+    let listeners = listen(config, layout.0.len())?;
+    let mut ports = Mesh::new(layout.0.len() + 1)?;
+    let port = ports.pop().context("the mesh has an end for the control thread")?;
+    start_cores(config, &settings, layout, ports, listeners)?;
+    for warning in warnings {
+        warning.log();
+    }
+    let sources = config.sources.clone();
+    control_plane::run(ControlOptions {
+        settings,
+        port,
+        shutdown_timeout: config.shutdown.timeout,
+        reload: Box::new(move || {
+            let (config, _) = Config::load(sources.clone())?;
+            rules(&config)
+        }),
+    })
+}
+
+fn start_cores(
+    config: &Config,
+    settings: &Arc<Settings>,
+    layout: Layout,
+    ports: Vec<Port<Parcel>>,
+    listeners: Vec<Listener>,
+) -> anyhow::Result<()> {
+    let address = listeners.first().map(Listener::address).transpose()?;
+    for (((core, pin), port), listener) in layout.0.into_iter().enumerate().zip(ports).zip(listeners) {
+        let id = CoreId(core as u16);
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|error| anyhow!("the kernel gives no entropy: {error}"))?;
+        let options = CoreOptions {
+            pin,
+            listeners: vec![listener],
+            outbox_bytes_max: outbox_bytes_max(config),
+            sleeper: Some(port.sleeper()),
+            ..CoreOptions::new(id)
+        };
+        let settings = Arc::clone(settings);
+        gyre_io::spawn_core(options, move |driver| {
+            CoreHandler::new(id, settings, driver, port, u64::from_ne_bytes(seed))
+        })
+        .with_context(|| format!("cannot start core {core}"))?;
+    }
+    if let Some(address) = address {
+        tracing::info!("serving {} on {address}", settings.endpoints());
+    }
+    Ok(())
+}
+
+fn outbox_bytes_max(config: &Config) -> u32 {
+    config.client.queue_max_size.map_or(u32::MAX, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX))
+}
+
+/// An empty address means every one, IPv6 and IPv4 on one socket where the system has IPv6.
+fn listen(config: &Config, cores: usize) -> anyhow::Result<Vec<Listener>> {
+    let (host, port) = (&*config.http_server.address, config.http_server.port);
+    if host.is_empty() {
+        let every = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+        return match gyre_io::bind_listeners(every, cores) {
+            Err(error) if error.source.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
+                Ok(gyre_io::bind_listeners(SocketAddr::from(([0, 0, 0, 0], port)), cores)?)
+            }
+            result => Ok(result?),
+        };
+    }
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let mut addresses =
+        (host, port).to_socket_addrs().with_context(|| format!("http_server.address: cannot resolve {host}"))?;
+    let address = addresses.next().with_context(|| format!("http_server.address: {host} has no address"))?;
+    Ok(gyre_io::bind_listeners(address, cores)?)
+}
+
+/// The soft limit is a default for programs that use `select`; the hard one is what the operator allows.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // Not fatal: the driver sizes its tables by the limit it finds.
+        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+            tracing::warn!(%error, "cannot raise the limit of open files to its hard limit");
+        }
+    }
+}
+
+/// The file with the process id; removed when dropped.
+struct PidFile(PathBuf);
+
+impl PidFile {
+    fn write(path: &Path) -> anyhow::Result<Self> {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let written = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)
+            .and_then(|mut file| writeln!(file, "{}", std::process::id()));
+        written.with_context(|| format!("cannot write pid_file {}", path.display()))?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "cannot remove pid_file");
+        }
+    }
+}

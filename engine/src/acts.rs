@@ -13,13 +13,7 @@ use crate::subscription::unsubscribe_push;
 
 impl Engine {
     /// Calls the home core of a channel for the server API. `None` = [`Outlet::answer`] follows.
-    pub fn api_call(
-        &mut self,
-        call: CallId,
-        channel: &str,
-        what: HomeCall,
-        out: &mut dyn Outlet,
-    ) -> Option<HomeReply> {
+    pub fn api_call(&mut self, call: CallId, channel: &str, what: HomeCall, out: &mut dyn Outlet) -> Option<HomeReply> {
         let caller = Caller::Api { core: self.core, call };
         self.call_home(caller, channel, what, out)
     }
@@ -88,13 +82,7 @@ impl Engine {
     }
 
     /// Pushed even to a client that is not subscribed, as upstream does.
-    fn unsubscribe_by_server(
-        &mut self,
-        conn: ConnId,
-        channel: &str,
-        why: &Unsubscribe,
-        out: &mut dyn Outlet,
-    ) {
+    fn unsubscribe_by_server(&mut self, conn: ConnId, channel: &str, why: &Unsubscribe, out: &mut dyn Outlet) {
         let id = self.hub.find(channel);
         let Some(session) = self.sessions.of_mut(conn) else { return };
         if let Some(slot) = id.and_then(|id| session.subscription(id)) {

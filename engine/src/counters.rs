@@ -9,25 +9,41 @@ use crate::message::HomeCall;
 pub struct Counters {
     /// Sessions that passed `connect`; a gauge.
     pub connected: u64,
+    /// Sessions that passed `connect` so far.
     pub connects: u64,
+    /// Subscriptions made.
     pub subscribes: u64,
+    /// Subscriptions ended by the client.
     pub unsubscribes: u64,
+    /// Recoveries that proved continuity.
     pub recovered: u64,
+    /// Recoveries that could not.
     pub unrecovered: u64,
-    /// Calls by kind, on channels whose home is this core.
+    /// Publications on channels whose home is this core, as all calls below.
     pub publishes: u64,
+    /// Joins told.
     pub joins: u64,
+    /// Leaves told.
     pub leaves: u64,
+    /// History pages read.
     pub histories: u64,
+    /// Histories removed.
     pub history_removes: u64,
+    /// Presence lists read.
     pub presences: u64,
+    /// Presence sizes read.
     pub presence_stats: u64,
+    /// Members added to presence.
     pub presence_adds: u64,
+    /// Members removed from presence.
     pub presence_removes: u64,
+    /// Held positions compared with the top.
     pub position_checks: u64,
-    /// Prepared pushes that reached this core, and their deliveries to subscribers.
+    /// Prepared pushes that reached this core.
     pub deliveries_received: u64,
+    /// Pushes to single subscribers that came of them.
     pub deliveries_sent: u64,
+    /// Commands answered with an error.
     pub reply_errors: u64,
     /// Disconnects by the server, by code.
     pub disconnects: BTreeMap<u32, u64>,

@@ -46,10 +46,8 @@ impl Delivery {
         interest: Interest,
     ) -> Self {
         // A client that subscribed to an empty stream learns the epoch from its first publication.
-        let with_epoch = (position.offset == 1).then(|| Publication {
-            epoch: position.epoch.as_str().into(),
-            ..publication.clone()
-        });
+        let with_epoch = (position.offset == 1)
+            .then(|| Publication { epoch: position.epoch.as_str().into(), ..publication.clone() });
         let publication = with_epoch.as_ref().unwrap_or(publication);
         Self::prepare(channel, Kind::Publication(position), interest, |encoding, out| {
             client::encode_publication_push(encoding, channel, publication, out)
@@ -191,14 +189,7 @@ impl Engine {
         self.dismiss(id, unserved, out);
     }
 
-    fn pass(
-        &mut self,
-        id: ChannelId,
-        deliveries: &[Arc<Delivery>],
-        from: usize,
-        to: usize,
-        out: &mut dyn Outlet,
-    ) {
+    fn pass(&mut self, id: ChannelId, deliveries: &[Arc<Delivery>], from: usize, to: usize, out: &mut dyn Outlet) {
         let unserved = self.serve(id, deliveries, from, to, out);
         self.dismiss(id, unserved, out);
     }
@@ -221,8 +212,7 @@ impl Engine {
             for each in &mut on_palette {
                 if subscriber.has(flag::HELD_BACK) {
                     let session = self.sessions.of_mut(subscriber.conn);
-                    if let Some(Work::Connect(joining)) =
-                        session.and_then(|s| s.pending.as_mut()).map(|p| &mut p.work)
+                    if let Some(Work::Connect(joining)) = session.and_then(|s| s.pending.as_mut()).map(|p| &mut p.work)
                     {
                         joining.held_back.push(Arc::clone(each.delivery));
                     }
@@ -240,9 +230,7 @@ impl Engine {
                 let frame = match each.frames[encoding as usize] {
                     Some(frame) => frame,
                     None => match each.delivery.message(encoding) {
-                        Ok(Some(message)) => {
-                            *each.frames[encoding as usize].insert(out.frame(encoding, message))
-                        }
+                        Ok(Some(message)) => *each.frames[encoding as usize].insert(out.frame(encoding, message)),
                         // Prepared before the home core knew of this subscriber: nothing it was promised.
                         Ok(None) => continue,
                         Err(InappropriateJson) => {
@@ -269,12 +257,7 @@ impl Engine {
     }
 
     /// Delivers to one session what was kept back while it was connecting.
-    pub(crate) fn deliver_held_back(
-        &mut self,
-        conn: ConnId,
-        deliveries: &[Arc<Delivery>],
-        out: &mut dyn Outlet,
-    ) {
+    pub(crate) fn deliver_held_back(&mut self, conn: ConnId, deliveries: &[Arc<Delivery>], out: &mut dyn Outlet) {
         for delivery in deliveries {
             let Some(id) = self.hub.find(&delivery.channel) else { continue };
             let Some(session) = self.sessions.of(conn) else { return };

@@ -49,10 +49,13 @@ pub struct Engine {
 /// What an engine needs to know from the start.
 #[derive(Debug)]
 pub struct EngineOptions {
+    /// Which core this is.
     pub core: CoreId,
     /// Number of cores of the node, at most [`CORES_MAX`].
     pub cores: u16,
+    /// What the operator allows.
     pub rules: Arc<Rules>,
+    /// As clients see it.
     pub version: Arc<str>,
     /// Feeds epochs, ping jitter and hash tables; different on every core and start.
     pub seed: u64,
@@ -117,7 +120,7 @@ impl Engine {
             out.close(conn, &Disconnect::SHUTDOWN);
             return;
         }
-        let deadline_ms = self.now.mono_ms + self.rules.client.stale_close_delay_ms;
+        let deadline_ms = self.now.after(self.rules.client.stale_close_delay_ms);
         self.sessions.insert(Session {
             conn,
             encoding,
@@ -177,13 +180,8 @@ impl Engine {
     /// Parks the current command of a session under a new generation.
     pub(crate) fn park(&mut self, conn: ConnId, seq: u32, work: Work) {
         if let Some(session) = self.sessions.of_mut(conn) {
-            session.pending = Some(Box::new(Pending {
-                seq,
-                work,
-                queue: VecDeque::new(),
-                queue_bytes: 0,
-                revoked: Vec::new(),
-            }));
+            session.pending =
+                Some(Box::new(Pending { seq, work, queue: VecDeque::new(), queue_bytes: 0, revoked: Vec::new() }));
         }
     }
 

@@ -135,10 +135,9 @@ impl Hub {
                     checked_at_ms: 0,
                     fan_out: None,
                 }) as u32;
-                let (channels, hasher) = (&self.channels, self.hasher);
-                self.by_name.insert_unique(hasher.hash_one(name), id, |&id| {
-                    hasher.hash_one(&*channels[id as usize].name)
-                });
+                let (channels, hasher) = (&self.channels, &self.hasher);
+                self.by_name
+                    .insert_unique(hasher.hash_one(name), id, |&id| hasher.hash_one(&*channels[id as usize].name));
                 ChannelId(id)
             }
         };

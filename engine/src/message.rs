@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use gyre_proto::Encoding;
 use gyre_proto::client::{ClientInfo, Publication};
 use gyre_proto::codes::{Disconnect, Unsubscribe};
@@ -46,24 +45,42 @@ pub enum Caller {
     /// Nobody.
     None,
     /// A command of a session. `seq` is the generation of its reservation: a reply with another one is stale.
-    Session { core: CoreId, conn: ConnId, seq: u32 },
+    Session {
+        /// Where the session lives.
+        core: CoreId,
+        /// Its connection.
+        conn: ConnId,
+        /// See above.
+        seq: u32,
+    },
     /// A server API call.
-    Api { core: CoreId, call: CallId },
+    Api {
+        /// Where it waits.
+        core: CoreId,
+        /// Its number there.
+        call: CallId,
+    },
 }
 
 /// A call to the home core of `channel`.
 #[derive(Debug)]
 pub struct HomeRequest {
+    /// Who gets the reply.
     pub caller: Caller,
+    /// Full name.
     pub channel: Box<str>,
+    /// What to do.
     pub call: HomeCall,
 }
 
 /// A reply of a home core.
 #[derive(Debug)]
 pub struct HomeResponse {
+    /// From the request.
     pub caller: Caller,
+    /// From the request.
     pub channel: Box<str>,
+    /// What came of it.
     pub reply: HomeReply,
 }
 
@@ -120,13 +137,22 @@ pub enum HomeCall {
     /// Answered by [`HomeReply::PresenceStats`].
     PresenceStats,
     /// Compare a held position with the top; answered by [`HomeReply::PositionLost`] only when they differ.
-    CheckPosition { core: CoreId, held: Position, meta_ttl_ms: u64 },
+    CheckPosition {
+        /// Which core asks.
+        core: CoreId,
+        /// Where its subscribers believe the top to be.
+        held: Position,
+        /// As in [`HistoryOptions`].
+        meta_ttl_ms: u64,
+    },
 }
 
 /// See [`HomeCall::Subscribe`].
 #[derive(Debug)]
 pub struct SubscribeCall {
+    /// Core of the subscriber.
     pub core: CoreId,
+    /// Its encoding.
     pub encoding: Encoding,
     /// Presence entry to add.
     pub member: Option<(ClientId, Arc<ClientInfo>)>,
@@ -137,6 +163,7 @@ pub struct SubscribeCall {
 /// What a positioned subscription wants to know.
 #[derive(Debug)]
 pub struct PositionCall {
+    /// As in [`HistoryOptions`].
     pub meta_ttl_ms: u64,
     /// Set when missed publications are asked for.
     pub recover: Option<RecoverFrom>,
@@ -145,7 +172,9 @@ pub struct PositionCall {
 /// The last position a client has seen. An empty epoch matches any.
 #[derive(Debug, Clone)]
 pub struct RecoverFrom {
+    /// Offset of the last publication seen.
     pub offset: u64,
+    /// Epoch it was seen in.
     pub epoch: Box<str>,
     /// Publications returned at most; more missed ones mean that recovery fails. 0 = no bound.
     pub limit: usize,
@@ -167,11 +196,13 @@ pub struct UnsubscribeCall {
 pub struct PublishCall {
     /// Without offset; the home core assigns it.
     pub publication: Publication,
+    /// Whether and how long it is kept.
     pub history: HistoryOptions,
-    /// Empty = none.
+    /// A later publication with the same key gets this one's result; empty = none.
     pub idempotency_key: Box<str>,
-    /// 0 = none.
+    /// Not stored unless above the stream's version; 0 = none.
     pub version: u64,
+    /// Versions of another epoch are not compared.
     pub version_epoch: Box<str>,
 }
 
@@ -182,21 +213,32 @@ pub struct HistoryCall {
     pub limit: i64,
     /// Read strictly after (reverse: before) this offset; the epoch is checked unless empty.
     pub since: Option<(u64, Box<str>)>,
+    /// From new to old.
     pub reverse: bool,
+    /// As in [`HistoryOptions`].
     pub meta_ttl_ms: u64,
 }
 
 /// Replies of a home core.
 #[derive(Debug)]
 pub enum HomeReply {
+    /// The interest is noted.
     Subscribed(SubscribeFacts),
     /// Position of the publication; [`Position::NONE`] when nothing was stored.
     Published(Position),
     /// `Err` = the epoch asked for is gone (error 112).
     History(Result<HistoryFacts, Unrecoverable>),
+    /// It is done.
     Done,
+    /// The members, in no order.
     Presence(Vec<(ClientId, Arc<ClientInfo>)>),
-    PresenceStats { clients: u32, users: u32 },
+    /// How many members there are.
+    PresenceStats {
+        /// Connections.
+        clients: u32,
+        /// Distinct users.
+        users: u32,
+    },
     /// The stream is no longer where the core believes it is.
     PositionLost(Position),
 }
@@ -219,7 +261,9 @@ pub struct SubscribeFacts {
 /// A page of history.
 #[derive(Debug)]
 pub struct HistoryFacts {
+    /// Top of the stream.
     pub top: Position,
+    /// In the order asked for.
     pub publications: Vec<Arc<Publication>>,
 }
 
@@ -232,21 +276,32 @@ pub struct Act {
     pub client: Box<str>,
     /// Connections spared.
     pub whitelist: Vec<Box<str>>,
+    /// What is done to them.
     pub what: ActWhat,
 }
 
 /// See [`Act`].
 #[derive(Debug)]
 pub enum ActWhat {
+    /// The connections are closed.
     Disconnect(Disconnect),
-    Unsubscribe { channel: Box<str>, why: Unsubscribe },
+    /// They lose a channel.
+    Unsubscribe {
+        /// Full name.
+        channel: Box<str>,
+        /// What they are told.
+        why: Unsubscribe,
+    },
 }
 
 /// A question to every core.
 #[derive(Debug)]
 pub struct Survey {
+    /// Who asks.
     pub core: CoreId,
+    /// Its number there.
     pub call: CallId,
+    /// The question.
     pub what: SurveyWhat,
 }
 
@@ -264,6 +319,7 @@ pub enum SurveyWhat {
 pub enum SurveyReply {
     /// Channel name and number of subscribers on the core.
     Channels(Vec<(Box<str>, u32)>),
+    /// Sizes of its tables.
     Counts(Counts),
 }
 
@@ -279,4 +335,3 @@ pub struct Counts {
     /// Subscriptions on this core.
     pub subscriptions: u64,
 }
-

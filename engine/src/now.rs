@@ -17,6 +17,11 @@ impl Now {
         self.unix_ms / 1000
     }
 
+    /// The monotonic time in `delay_ms`; "never", `u64::MAX`, stays never.
+    pub(crate) fn after(&self, delay_ms: u64) -> u64 {
+        self.mono_ms.saturating_add(delay_ms)
+    }
+
     /// Seconds until `at_s` (Unix), at least 1 as SDKs index on it, at most a year.
     pub(crate) fn ttl_s(&self, at_s: i64) -> u32 {
         at_s.saturating_sub(self.unix_s()).clamp(1, EXPIRY_MAX_S) as u32

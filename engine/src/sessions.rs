@@ -22,12 +22,7 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            slots: Vec::new(),
-            first_of_user: HashTable::new(),
-            hasher: FixedState::with_seed(seed),
-            len: 0,
-        }
+        Self { slots: Vec::new(), first_of_user: HashTable::new(), hasher: FixedState::with_seed(seed), len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -64,17 +59,14 @@ impl Sessions {
 
     /// Puts a session into the list of its user. `true` = it is the first one there.
     pub(crate) fn list(&mut self, conn: ConnId) -> bool {
-        let (slots, hasher) = (&mut self.slots, self.hasher);
+        let (slots, hasher) = (&mut self.slots, &self.hasher);
         let Some(session) = slots.get(conn.index as usize).and_then(Option::as_deref) else { return false };
         let hash = hasher.hash_one(&*session.user);
-        let same_user = |index: &u32| {
-            slots[*index as usize].as_ref().is_some_and(|other| other.user == session.user)
-        };
+        let same_user = |index: &u32| slots[*index as usize].as_ref().is_some_and(|other| other.user == session.user);
         let first = match self.first_of_user.find_mut(hash, same_user) {
             Some(first) => std::mem::replace(first, conn.index),
             None => {
-                let rehash =
-                    |index: &u32| slots[*index as usize].as_ref().map_or(0, |s| hasher.hash_one(&*s.user));
+                let rehash = |index: &u32| slots[*index as usize].as_ref().map_or(0, |s| hasher.hash_one(&*s.user));
                 self.first_of_user.insert_unique(hash, conn.index, rehash);
                 NOBODY
             }
@@ -117,8 +109,7 @@ impl Sessions {
     /// The connections of a user, newest first.
     pub(crate) fn of_user(&self, user: &str) -> Vec<ConnId> {
         let slots = &self.slots;
-        let is_user =
-            |index: &u32| slots[*index as usize].as_ref().is_some_and(|session| *session.user == *user);
+        let is_user = |index: &u32| slots[*index as usize].as_ref().is_some_and(|session| *session.user == *user);
         let first = self.first_of_user.find(self.hasher.hash_one(user), is_user).copied();
         let mut next = first.unwrap_or(NOBODY);
         let walk = std::iter::from_fn(|| {

@@ -14,7 +14,8 @@ use gyre_proto::ids::ConnId;
 use crate::engine::Engine;
 use crate::hub::{ChannelId, Subscriber, flag};
 use crate::message::{
-    Caller, HomeCall, HomeReply, PositionCall, RecoverFrom, SubscribeCall, SubscribeFacts, UnsubscribeCall,
+    Caller, HistoryOptions, HomeCall, HomeReply, PositionCall, RecoverFrom, SubscribeCall, SubscribeFacts,
+    UnsubscribeCall,
 };
 use crate::outlet::Outlet;
 use crate::position::Epoch;
@@ -87,8 +88,8 @@ impl Engine {
     ) -> Option<SubscribeFacts> {
         let session = self.sessions.of(conn)?;
         let encoding = session.encoding;
-        let member = (plan.flags & flag::PRESENCE != 0)
-            .then(|| (session.client, Arc::new(session.client_info(&plan.info))));
+        let member =
+            (plan.flags & flag::PRESENCE != 0).then(|| (session.client, Arc::new(session.client_info(&plan.info))));
         if encoding == Encoding::Protobuf {
             plan.flags |= flag::PROTOBUF;
         }
@@ -124,8 +125,7 @@ impl Engine {
         }
         let session = self.sessions.of_mut(conn)?;
         let top = facts.top.map_or(0, |top| top.offset);
-        let subscriber =
-            Subscriber { conn, offset: top, slot: session.subscriptions.len() as u16, flags: plan.flags };
+        let subscriber = Subscriber { conn, offset: top, slot: session.subscriptions.len() as u16, flags: plan.flags };
         let index = self.hub.admit(id, subscriber);
         let has_extra = !plan.info.is_empty() || plan.expire_at_s != 0 || plan.from_connection_token;
         let extra = has_extra.then(|| {
@@ -137,7 +137,7 @@ impl Engine {
         });
         session.subscriptions.push(Subscription { channel: id, index, extra });
         if session.tick_at_ms == u64::MAX && (plan.expire_at_s != 0 || plan.flags & flag::POSITIONED != 0) {
-            session.tick_at_ms = self.now.mono_ms + self.rules.client.presence_update_interval_ms;
+            session.tick_at_ms = self.now.after(self.rules.client.presence_update_interval_ms);
             let deadline = session.next_deadline_ms();
             out.set_timer(conn, deadline);
         }
@@ -208,13 +208,7 @@ impl Engine {
     }
 
     /// The server ends a subscription and says so. Server-side ones are ended the same way by the server API.
-    pub(crate) fn unsubscribe_with_push(
-        &mut self,
-        conn: ConnId,
-        slot: usize,
-        why: &Unsubscribe,
-        out: &mut dyn Outlet,
-    ) {
+    pub(crate) fn unsubscribe_with_push(&mut self, conn: ConnId, slot: usize, why: &Unsubscribe, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of(conn) else { return };
         let channel = self.hub.channel(session.subscriptions[slot].channel).name.to_string();
         self.end_subscription(conn, slot, out);
@@ -242,8 +236,7 @@ impl Engine {
         if std::mem::replace(&mut channel.epoch, epoch) == epoch {
             return;
         }
-        let lost: Vec<_> =
-            channel.subscribers.iter().filter(|s| s.has(flag::POSITIONED)).map(|s| s.conn).collect();
+        let lost: Vec<_> = channel.subscribers.iter().filter(|s| s.has(flag::POSITIONED)).map(|s| s.conn).collect();
         for conn in lost {
             self.insufficient_state(conn, id, out);
         }
@@ -261,9 +254,5 @@ impl Engine {
 }
 
 pub(crate) fn unsubscribe_push(channel: String, why: &Unsubscribe) -> Push {
-    Push {
-        channel,
-        unsubscribe: Some(why.into()),
-        ..Push::default()
-    }
+    Push { channel, unsubscribe: Some(why.into()), ..Push::default() }
 }

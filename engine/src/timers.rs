@@ -8,7 +8,7 @@ use gyre_proto::ids::ConnId;
 
 use crate::engine::Engine;
 use crate::hub::flag;
-use crate::message::{Caller, HomeCall};
+use crate::message::{Caller, HistoryOptions, HomeCall};
 use crate::outlet::Outlet;
 use crate::position::Position;
 use crate::session::{Heartbeat, Phase};
@@ -83,7 +83,7 @@ impl Engine {
                 expired.push((subscription.channel, subscriber.has(flag::SERVER_SIDE)));
             } else if subscriber.has(flag::POSITIONED)
                 && channel.fan_out.is_none()
-                && now_ms >= channel.checked_at_ms + check_delay_ms
+                && now_ms >= channel.checked_at_ms.saturating_add(check_delay_ms)
             {
                 unconfirmed.push((subscription.channel, subscriber.offset));
             }
@@ -106,7 +106,7 @@ impl Engine {
             self.unsubscribe_with_push(conn, slot, &Unsubscribe::EXPIRED, out);
         }
         if let Some(session) = self.sessions.of_mut(conn) {
-            session.tick_at_ms = if needs_tick { now_ms + interval_ms } else { u64::MAX };
+            session.tick_at_ms = if needs_tick { self.now.after(interval_ms) } else { u64::MAX };
         }
     }
 

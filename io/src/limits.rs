@@ -55,6 +55,18 @@ pub(crate) const BLOCK_MAX: Duration = Duration::from_millis(5);
 /// Longest block when no task exists. Everything that can happen then comes through the ring or the wheel.
 pub(crate) const BLOCK_ALONE_MAX: Duration = Duration::from_secs(1);
 
+/// Messages in all rings that lead to one thread, shared out evenly, and the bounds of a single ring. Rings are many
+/// (cores squared), so their memory must not grow with the square; bursts go to the backlog.
+pub(crate) const MESH_RINGS_MESSAGES: usize = 16 * 1024;
+pub(crate) const MESH_RING_MIN: usize = 64;
+pub(crate) const MESH_RING_MAX: usize = 1024;
+
+/// Messages that wait for a full ring. Beyond it the target has stopped to work or the sender must refuse new work.
+pub(crate) const MESH_BACKLOG_MAX: usize = 256 * 1024;
+
+/// Messages taken from one ring in one turn: a busy neighbour must not starve the sockets.
+pub(crate) const MESH_DRAIN_MAX: usize = 256;
+
 /// Rounds of ready tasks in one turn before the sockets get their chance again.
 pub(crate) const TASK_ROUNDS_MAX: u32 = 8;
 

@@ -51,12 +51,13 @@ impl FrameKind {
     }
 }
 
-/// A prepared frame, valid until the end of the turn.
+/// A prepared frame, valid until the end of the turn. The number is opaque: public so that the engine, which does not
+/// know this package, can carry it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct FrameId {
-    pub(crate) index: u32,
-    turn: u32,
-}
+pub struct FrameId(pub u32);
+
+/// Bits of a `FrameId` that hold the index; the rest holds the turn, so that an id kept for too long is noticed.
+const INDEX_BITS: u32 = 26;
 
 #[derive(Clone, Copy)]
 struct Frame {
@@ -107,16 +108,17 @@ impl Palette {
     }
 
     fn remember(&mut self, kind: FrameKind, start: usize, payload: usize) -> FrameId {
-        // A turn's frames fit 32 bits: each takes at least 2 bytes of memory and 40 of bookkeeping.
         let index = self.frames.len() as u32;
+        assert!(index < 1 << INDEX_BITS, "more frames in one turn than memory should allow");
         self.frames.push(Frame { kind, start, payload, end: self.bytes.len() });
-        FrameId { index, turn: self.turn }
+        FrameId(self.turn << INDEX_BITS | index)
     }
 
     /// The index of a frame of this turn.
     pub(crate) fn index(&self, frame: FrameId) -> u32 {
-        assert_eq!(frame.turn, self.turn, "a frame was used after the turn that made it");
-        frame.index
+        let turn = self.turn << INDEX_BITS >> INDEX_BITS;
+        assert_eq!(frame.0 >> INDEX_BITS, turn, "a frame was used after the turn that made it");
+        frame.0 & ((1 << INDEX_BITS) - 1)
     }
 
     pub(crate) fn kind(&self, index: u32) -> FrameKind {

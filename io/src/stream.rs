@@ -14,7 +14,7 @@ use gyre_proto::ids::ConnId;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
 use crate::driver::{Closed, Driver, Phase, TimerUse};
-use crate::limits::STREAM_UNSENT_MAX;
+use crate::limits::{STREAM_UNSENT_MAX, UNCLAIMED_MS};
 use crate::palette::FrameKind;
 
 /// What a connection in stream mode has beyond its slot.
@@ -32,6 +32,8 @@ pub(crate) struct StreamState {
     claimed: bool,
     /// Somebody waits for bytes, so a receive must be armed.
     wanted: bool,
+    /// Bytes were read since `stream_heard` was last asked.
+    heard: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
     watcher: Option<Waker>,
@@ -70,14 +72,19 @@ impl Stream {
         Some(Self { driver: Rc::clone(driver), conn, released: false })
     }
 
-    /// Gives the connection up without ending it.
-    pub(crate) fn release(mut self) {
+    /// Gives the connection up without ending it: somebody must go on with it soon. False if it is gone.
+    pub(crate) fn release(mut self) -> bool {
         self.released = true;
+        self.driver.borrow_mut().stream_released(self.conn)
     }
 
-    /// Ready when there are bytes to read (true) or no more will come (false).
-    pub(crate) fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<bool> {
-        self.driver.borrow_mut().stream_poll_readable(self.conn, context)
+    /// Sends `bytes` as the last ones and ends the connection.
+    pub(crate) fn end_with(mut self, bytes: &[u8]) {
+        self.released = true;
+        let mut driver = self.driver.borrow_mut();
+        let frame = driver.frame(FrameKind::Raw, bytes);
+        driver.push(self.conn, frame);
+        driver.close(self.conn, 0, "");
     }
 }
 
@@ -108,6 +115,7 @@ impl Read for Stream {
             let count = unread.len().min(buffer.remaining());
             buffer.put_slice(&unread[..count]);
             stream.taken += count;
+            stream.heard = true;
             if stream.unread().is_empty() {
                 // An idle connection keeps no buffer.
                 stream.received = Vec::new();
@@ -182,24 +190,29 @@ impl Driver {
     ) -> Poll<io::Result<usize>> {
         let broken_pipe = || Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         let Some(slot) = self.table.get(conn) else { return broken_pipe() };
-        let full = slot.unsent > STREAM_UNSENT_MAX;
+        let room = STREAM_UNSENT_MAX.saturating_sub(slot.unsent) as usize;
         let Some(stream) = slot.stream() else { return broken_pipe() };
         if stream.broken {
             return broken_pipe();
         }
-        if full {
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        if offered == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        if room == 0 {
             set_waker(&mut stream.writer, context);
             return Poll::Pending;
         }
-        let count = slices.iter().map(|slice| slice.len()).sum();
-        if count > 0 {
-            let frame = self.frame_with(FrameKind::Raw, |out| {
-                for slice in slices {
-                    out.extend_from_slice(slice);
-                }
-            });
-            self.push(conn, frame);
-        }
+        let count = offered.min(room);
+        let frame = self.frame_with(FrameKind::Raw, |out| {
+            let mut left = count;
+            for slice in slices {
+                let part = slice.len().min(left);
+                out.extend_from_slice(&slice[..part]);
+                left -= part;
+            }
+        });
+        self.push(conn, frame);
         Poll::Ready(Ok(count))
     }
 
@@ -235,7 +248,7 @@ impl Driver {
     /// The frames of a stream were handed to the kernel, or moved to its pending bytes.
     pub(crate) fn stream_flushed(&mut self, conn: ConnId) {
         let Some(slot) = self.table.get(conn) else { return };
-        if slot.unsent > STREAM_UNSENT_MAX {
+        if slot.unsent >= STREAM_UNSENT_MAX {
             return;
         }
         if let Some(writer) = slot.stream().and_then(|stream| stream.writer.take()) {
@@ -244,9 +257,18 @@ impl Driver {
         }
     }
 
+    /// Whether bytes were read since the last question.
+    pub(crate) fn stream_heard(&mut self, conn: ConnId) -> bool {
+        let stream = self.table.get(conn).and_then(|slot| slot.stream());
+        stream.is_some_and(|stream| std::mem::take(&mut stream.heard))
+    }
+
     /// Sets or clears the deadline of a stream; when it passes, `stream_timed_out` turns true and the task of `context`
     /// is woken.
     pub(crate) fn stream_deadline(&mut self, conn: ConnId, deadline_ms: Option<u64>) {
+        if let Some(stream) = self.table.get(conn).and_then(|slot| slot.stream()) {
+            stream.timed_out = false;
+        }
         match deadline_ms {
             Some(deadline_ms) => self.arm_timer(conn, TimerUse::Stream, deadline_ms),
             None => self.disarm_timer(conn, TimerUse::Stream),
@@ -254,7 +276,7 @@ impl Driver {
     }
 
     /// Whether the deadline has passed; if not, `context` is woken when it does.
-    pub(crate) fn stream_timed_out(&mut self, conn: ConnId, context: &mut Context<'_>) -> bool {
+    pub(crate) fn stream_timed_out(&mut self, conn: ConnId, context: &Context<'_>) -> bool {
         let Some(stream) = self.table.get(conn).and_then(|slot| slot.stream()) else { return true };
         set_waker(&mut stream.watcher, context);
         stream.timed_out
@@ -274,6 +296,29 @@ impl Driver {
             // Nobody took the connection, or nobody went on with it after an upgrade.
             _ => self.finish(conn, Closed::Local),
         }
+    }
+
+    /// Wakes the task of every stream, to look at `is_draining`.
+    pub(crate) fn wake_streams(&mut self) {
+        self.table.each(|slot| {
+            if let Some(watcher) = slot.stream().and_then(|stream| stream.watcher.take()) {
+                watcher.wake();
+            }
+        });
+        self.woke_task = true;
+    }
+
+    /// The stream is gone and its connection goes on. False if the connection is gone, too.
+    fn stream_released(&mut self, conn: ConnId) -> bool {
+        let Some(slot) = self.table.get(conn) else { return false };
+        if slot.phase != Phase::Stream {
+            return false;
+        }
+        if let Some(stream) = slot.stream() {
+            stream.watcher = None;
+        }
+        self.arm_timer(conn, TimerUse::Stream, self.now_ms() + UNCLAIMED_MS);
+        true
     }
 
     fn stream_dropped(&mut self, conn: ConnId) {

@@ -5,7 +5,7 @@
 //! messages to `Handler::message`.
 
 use gyre_proto::ids::ConnId;
-use gyre_proto::ws::DecoderLimits;
+use gyre_proto::ws::{DecoderLimits, Role};
 
 use crate::driver::{Driver, Notice, Phase, TimerUse};
 use crate::http::Upgrade;
@@ -21,7 +21,11 @@ pub struct WebSocketOptions {
 
 impl WebSocketOptions {
     pub(crate) fn decoder_limits(&self) -> DecoderLimits {
-        DecoderLimits { message_size_max: self.message_size_max, validate_utf8: self.validate_utf8 }
+        DecoderLimits {
+            message_size_max: self.message_size_max,
+            validate_utf8: self.validate_utf8,
+            role: Role::Server,
+        }
     }
 }
 

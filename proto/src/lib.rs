@@ -11,7 +11,7 @@ pub mod api;
 pub mod client;
 pub mod codes;
 pub mod ids;
-mod json;
+pub mod json;
 pub mod ws;
 
 /// How the messages of a connection are encoded; negotiated once per connection.

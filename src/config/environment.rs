@@ -19,8 +19,8 @@ impl fmt::Debug for Environment {
     }
 }
 
-impl<const N: usize> From<[(&str, &str); N]> for Environment {
-    fn from(pairs: [(&str, &str); N]) -> Self {
+impl<'a> FromIterator<(&'a str, &'a str)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(pairs: I) -> Self {
         Self(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 }
@@ -47,6 +47,12 @@ impl Environment {
             self.0.entry(name).or_insert(value);
         }
         Ok(())
+    }
+
+    /// Only the variables that values of maps can refer to.
+    pub(super) fn only_expansions(&self) -> Self {
+        let is_kept = |name: &str| name.starts_with("CENTRIFUGO_VAR_") || name.starts_with("GYRE_VAR_");
+        Self(self.0.iter().filter(|(name, _)| is_kept(name)).map(|(k, v)| (k.clone(), v.clone())).collect())
     }
 
     /// A variable that is set and not empty.
@@ -154,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_process_wins_over_the_file() {
-        let mut environment = Environment::from([("A", "process")]);
+        let mut environment = Environment::from_iter([("A", "process")]);
         let path = std::env::temp_dir().join(format!("gyre-dotenv-{}", std::process::id()));
         fs::write(&path, "A=file\nB=file\n").unwrap();
         environment.add_dotenv(&path).unwrap();

@@ -14,6 +14,12 @@ pub enum Error {
         /// From the system.
         source: io::Error,
     },
+    /// A command that cannot do without the file.
+    #[error("{}: config file not found", path.display())]
+    FileMissing {
+        /// As given.
+        path: PathBuf,
+    },
     /// The file has an extension that names no format.
     #[error("{}: unknown format; the name must end in .json, .yaml, .yml or .toml", path.display())]
     Format {

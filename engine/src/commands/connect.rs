@@ -23,13 +23,7 @@ enum Refusal {
 }
 
 impl Engine {
-    pub(super) fn connect(
-        &mut self,
-        conn: ConnId,
-        id: u32,
-        request: ConnectRequest,
-        out: &mut dyn Outlet,
-    ) {
+    pub(super) fn connect(&mut self, conn: ConnId, id: u32, request: ConnectRequest, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of(conn) else { return };
         if session.phase != Phase::Connecting {
             tracing::info!(client = %session.client, user = &*session.user, "second connect");
@@ -55,7 +49,7 @@ impl Engine {
     /// Error reply; the connection is of no more use and is dropped when its peer does not do it first.
     fn refuse_connect(&mut self, conn: ConnId, id: u32, error: Error, out: &mut dyn Outlet) {
         self.refuse(conn, id, error, out);
-        let deadline_ms = self.now.mono_ms + REFUSED_LINGER_MS;
+        let deadline_ms = self.now.after(REFUSED_LINGER_MS);
         if let Some(session) = self.sessions.of_mut(conn) {
             session.phase = Phase::Refused;
             session.heartbeat_at_ms = deadline_ms;
@@ -96,23 +90,14 @@ impl Engine {
     }
 
     /// The channels that the connection is subscribed to by the server.
-    fn server_side_plans(
-        &self,
-        token: &ConnectionToken,
-        request: &ConnectRequest,
-    ) -> Result<Vec<Plan>, Refusal> {
+    fn server_side_plans(&self, token: &ConnectionToken, request: &ConnectRequest) -> Result<Vec<Plan>, Refusal> {
         let nothing = SubscriptionClaims::default();
         let mut plans: Vec<Plan> = Vec::new();
         let mut add = |channel: &str, claims: &SubscriptionClaims, from_token: bool| {
             let Some(resolved) = self.rules.resolve(channel) else { return false };
             let asked = Asked::default();
-            let grants = rules::subscription_grants(
-                resolved.options,
-                &self.rules,
-                &token.user,
-                &asked,
-                &claims.overrides,
-            );
+            let grants =
+                rules::subscription_grants(resolved.options, &self.rules, &token.user, &asked, &claims.overrides);
             let mut plan = Plan::new(channel, &grants);
             plan.flags |= flag::SERVER_SIDE | flag::HELD_BACK;
             plan.from_connection_token = from_token;
@@ -121,11 +106,7 @@ impl Engine {
             if let Some(known) = request.subs.get(channel)
                 && known.recover
             {
-                plan.recover_from(
-                    known.offset,
-                    &known.epoch,
-                    self.rules.client.recovery_max_publication_limit,
-                );
+                plan.recover_from(known.offset, &known.epoch, self.rules.client.recovery_max_publication_limit);
             }
             plans.retain(|other| *other.channel != *channel);
             plans.push(plan);
@@ -158,13 +139,7 @@ impl Engine {
     }
 
     /// Gives the session its identity.
-    fn admit(
-        &mut self,
-        conn: ConnId,
-        id: u32,
-        token: ConnectionToken,
-        out: &mut dyn Outlet,
-    ) -> Box<Joining> {
+    fn admit(&mut self, conn: ConnId, id: u32, token: ConnectionToken, out: &mut dyn Outlet) -> Box<Joining> {
         let expire_at_s = token.expire_at;
         let ttl_s = if expire_at_s == 0 { 0 } else { self.now.ttl_s(expire_at_s) };
         let close_delay_ms = self.rules.client.expired_close_delay_ms;
@@ -183,14 +158,7 @@ impl Engine {
         {
             self.tell_user(&user, true, out);
         }
-        Box::new(Joining {
-            id,
-            ttl_s,
-            waiting: Vec::new(),
-            done: Vec::new(),
-            joins: Vec::new(),
-            held_back: Vec::new(),
-        })
+        Box::new(Joining { id, ttl_s, waiting: Vec::new(), done: Vec::new(), joins: Vec::new(), held_back: Vec::new() })
     }
 
     /// Sets the server-side subscriptions up; the reply goes out when all home cores have answered.
@@ -256,7 +224,7 @@ impl Engine {
         session.phase = Phase::Connected;
         (session.heartbeat, session.heartbeat_at_ms) = match interval_ms {
             0 => (Heartbeat::Off, u64::MAX),
-            _ => (Heartbeat::Ping, self.now.mono_ms + first_ping_ms),
+            _ => (Heartbeat::Ping, self.now.after(first_ping_ms)),
         };
         let deadline_ms = session.next_deadline_ms();
         let result = ConnectResult {

@@ -8,7 +8,7 @@ mod read;
 mod refresh;
 mod subscribe;
 
-use gyre_proto::client::{Command, PublishResult, Reply};
+use gyre_proto::client::{Command, Reply};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
@@ -74,14 +74,7 @@ impl Engine {
     }
 
     /// Facts for a parked command; late ones, of another generation, are dropped.
-    pub(crate) fn facts(
-        &mut self,
-        conn: ConnId,
-        seq: u32,
-        channel: &str,
-        reply: HomeReply,
-        out: &mut dyn Outlet,
-    ) {
+    pub(crate) fn facts(&mut self, conn: ConnId, seq: u32, channel: &str, reply: HomeReply, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of_mut(conn) else { return };
         if session.pending.as_ref().is_none_or(|pending| pending.seq != seq) {
             return;

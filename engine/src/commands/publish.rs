@@ -6,19 +6,13 @@ use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
 use crate::engine::Engine;
-use crate::message::{Caller, HomeCall, PublishCall};
+use crate::message::{Caller, HistoryOptions, HomeCall, PublishCall};
 use crate::outlet::Outlet;
 use crate::rules;
 use crate::session::{Session, Work};
 
 impl Engine {
-    pub(super) fn publish(
-        &mut self,
-        conn: ConnId,
-        id: u32,
-        request: PublishRequest,
-        out: &mut dyn Outlet,
-    ) {
+    pub(super) fn publish(&mut self, conn: ConnId, id: u32, request: PublishRequest, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of(conn) else { return };
         if request.channel.is_empty() {
             return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
@@ -36,11 +30,7 @@ impl Engine {
         let info = session.client_info(&self.channel_info(session, &request.channel));
         let history = HistoryOptions::of(&self.rules, &request.channel);
         let call = HomeCall::Publish(PublishCall {
-            publication: Publication {
-                data: request.data,
-                info: Some(info),
-                ..Publication::default()
-            },
+            publication: Publication { data: request.data, info: Some(info), ..Publication::default() },
             history,
             idempotency_key: "".into(),
             version: 0,

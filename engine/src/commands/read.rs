@@ -2,26 +2,18 @@
 
 use std::sync::Arc;
 
-use gyre_proto::client::{
-    ClientInfo, HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult, Reply,
-};
+use gyre_proto::client::{ClientInfo, HistoryRequest, HistoryResult, PresenceResult, PresenceStatsResult, Reply};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
 use crate::engine::Engine;
-use crate::message::{Caller, HistoryCall, HistoryFacts, HomeCall, HomeReply, Unrecoverable};
+use crate::message::{Caller, HistoryCall, HistoryFacts, HistoryOptions, HomeCall, HomeReply, Unrecoverable};
 use crate::outlet::Outlet;
 use crate::rules;
 use crate::session::{ClientId, Work};
 
 impl Engine {
-    pub(super) fn history(
-        &mut self,
-        conn: ConnId,
-        id: u32,
-        request: HistoryRequest,
-        out: &mut dyn Outlet,
-    ) {
+    pub(super) fn history(&mut self, conn: ConnId, id: u32, request: HistoryRequest, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of(conn) else { return };
         if request.channel.is_empty() {
             return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
@@ -41,7 +33,7 @@ impl Engine {
         if let Err(error) = checked {
             return self.refuse(conn, id, error, out);
         }
-        let most = self.rules.client.history_max_publication_limit as i64;
+        let most = i64::try_from(self.rules.client.history_max_publication_limit).unwrap_or(i64::MAX);
         let limit = match i64::from(request.limit) {
             limit if most > 0 && (limit < 0 || limit > most) => most,
             limit => limit,

@@ -65,13 +65,7 @@ impl Engine {
     }
 
     /// client-protocol.md 15.2.
-    pub(super) fn sub_refresh(
-        &mut self,
-        conn: ConnId,
-        id: u32,
-        request: &SubRefreshRequest,
-        out: &mut dyn Outlet,
-    ) {
+    pub(super) fn sub_refresh(&mut self, conn: ConnId, id: u32, request: &SubRefreshRequest, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of(conn) else { return };
         if request.channel.is_empty() {
             return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
@@ -98,7 +92,7 @@ impl Engine {
         if token.expire_at != 0 && token.expire_at < self.now.unix_s() {
             return self.refuse(conn, id, Error::EXPIRED, out);
         }
-        let tick_at_ms = self.now.mono_ms + self.rules.client.presence_update_interval_ms;
+        let tick_at_ms = self.now.after(self.rules.client.presence_update_interval_ms);
         if let Some(session) = self.sessions.of_mut(conn) {
             let subscription = &mut session.subscriptions[slot];
             let from_connection_token = subscription.extra.as_ref().is_some_and(|e| e.from_connection_token);
@@ -116,4 +110,3 @@ impl Engine {
         self.reply(conn, Reply::sub_refresh(id, result), out);
     }
 }
-

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gyre_proto::client::{Reply, SubscribeRequest, UnsubscribeResult};
+use gyre_proto::client::{Reply, SubscribeRequest};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
@@ -33,13 +33,7 @@ impl From<Error> for Refusal {
 }
 
 impl Engine {
-    pub(super) fn subscribe(
-        &mut self,
-        conn: ConnId,
-        id: u32,
-        request: SubscribeRequest,
-        out: &mut dyn Outlet,
-    ) {
+    pub(super) fn subscribe(&mut self, conn: ConnId, id: u32, request: SubscribeRequest, out: &mut dyn Outlet) {
         let mut plan = match self.subscribe_check(conn, &request) {
             Ok(plan) => plan,
             Err(Refusal::Disconnect(why)) => return self.disconnect(conn, &why, out),
@@ -97,15 +91,11 @@ impl Engine {
         if request.tf.is_some() {
             return Err(Error::BAD_REQUEST.into());
         }
-        let asked = Asked {
-            positioned: request.positioned,
-            recoverable: request.recoverable,
-            join_leave: request.join_leave,
-        };
+        let asked =
+            Asked { positioned: request.positioned, recoverable: request.recoverable, join_leave: request.join_leave };
         let nothing = Overrides::default();
         let overrides = token.as_ref().map_or(&nothing, |token| &token.overrides);
-        let grants =
-            rules::subscription_grants(resolved.options, rules, &session.user, &asked, overrides);
+        let grants = rules::subscription_grants(resolved.options, rules, &session.user, &asked, overrides);
         let mut plan = Plan::new(channel, &grants);
         plan.reject_unrecovered = request.flag & REJECT_UNRECOVERED != 0;
         if request.recover {
@@ -192,11 +182,7 @@ impl Engine {
 }
 
 /// Whether a valid subscription token was made for this channel, user and connection.
-pub(super) fn token_fits(
-    token: &SubscriptionToken,
-    session: &crate::session::Session,
-    channel: &str,
-) -> bool {
+pub(super) fn token_fits(token: &SubscriptionToken, session: &crate::session::Session, channel: &str) -> bool {
     *token.channel == *channel
         && *token.user == *session.user
         && (token.client.is_empty() || *token.client == *session.client.to_string())

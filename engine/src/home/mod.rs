@@ -17,9 +17,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::delivery::Delivery;
 use crate::limits::IDEMPOTENCY_TTL_MS;
-use crate::message::{
-    HistoryCall, HomeCall, HomeReply, PublishCall, SubscribeCall, SubscribeFacts, UnsubscribeCall,
-};
+use crate::message::{HistoryCall, HomeCall, HomeReply, PublishCall, SubscribeCall, SubscribeFacts, UnsubscribeCall};
 use crate::position::{Epoch, Position};
 use crate::session::ClientId;
 use stream::Stream;
@@ -120,7 +118,7 @@ impl Home {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
         Self {
-            channels: HashMap::with_hasher(hasher),
+            channels: HashMap::with_hasher(hasher.clone()),
             hasher,
             rng: fastrand::Rng::with_seed(seed),
             sweeps: BinaryHeap::new(),
@@ -139,11 +137,11 @@ impl Home {
             None => self.channels.entry(name.into()).or_default(),
         };
         let had_interest = !channel.interest.is_empty();
-        let mut at = Call { channel, name, now_ms, rng: &mut self.rng, hasher: self.hasher };
+        let mut at = Call { channel, name, now_ms, rng: &mut self.rng, hasher: self.hasher.clone() };
         let outcome = match call {
             HomeCall::Subscribe(call) => at.subscribe(call),
             HomeCall::Unsubscribe(call) => at.unsubscribe(call),
-            HomeCall::Join(info) => at.tell(Delivery::join(name, &info, at.channel.interest)),
+            HomeCall::Join(info) => at.tell(|name, interest| Delivery::join(name, &info, interest)),
             HomeCall::Publish(call) => at.publish(call),
             HomeCall::History(call) => at.history(&call),
             HomeCall::HistoryRemove => {
@@ -210,26 +208,23 @@ impl Call<'_> {
     fn stream(&mut self, meta_ttl_ms: u64) -> &mut Stream {
         let (now_ms, rng) = (self.now_ms, &mut *self.rng);
         self.channel.stream.take_if(|stream| !stream.sweep(now_ms));
-        let stream = self
-            .channel
-            .stream
-            .get_or_insert_with(|| Box::new(Stream::new(Epoch::random(rng), now_ms, meta_ttl_ms)));
+        let stream =
+            self.channel.stream.get_or_insert_with(|| Box::new(Stream::new(Epoch::random(rng), now_ms, meta_ttl_ms)));
         stream.touch(now_ms, meta_ttl_ms);
         stream
     }
 
-    fn tell(&self, delivery: Delivery) -> Outcome {
+    /// Sends what `prepare` makes to the cores with subscribers, if there are any.
+    fn tell(&self, prepare: impl FnOnce(&str, Interest) -> Delivery) -> Outcome {
         let interest = self.channel.interest;
-        if interest.is_empty() {
-            return Outcome::default();
-        }
-        Outcome { reply: None, delivery: Some((Arc::new(delivery), interest)) }
+        let delivery = (!interest.is_empty()).then(|| (Arc::new(prepare(self.name, interest)), interest));
+        Outcome { reply: None, delivery }
     }
 
     fn subscribe(&mut self, call: SubscribeCall) -> Outcome {
         *self.channel.interest.mask_mut(call.encoding) |= 1 << call.core.0;
         if let Some((client, info)) = call.member {
-            let hasher = self.hasher;
+            let hasher = self.hasher.clone();
             let presence = self.channel.presence.get_or_insert_with(|| Box::new(HashMap::with_hasher(hasher)));
             presence.insert(client, info);
         }
@@ -258,7 +253,7 @@ impl Call<'_> {
             });
         }
         match call.leave {
-            Some(info) => self.tell(Delivery::leave(self.name, &info, self.channel.interest)),
+            Some(info) => self.tell(|name, interest| Delivery::leave(name, &info, interest)),
             None => Outcome::default(),
         }
     }
@@ -271,24 +266,23 @@ impl Call<'_> {
         {
             return HomeReply::Published(*position).into();
         }
-        let interest = self.channel.interest;
-        let (position, delivery) = if call.history.is_on() {
+        let (position, outcome) = if call.history.is_on() {
             let stream = self.stream(call.history.meta_ttl_ms);
             if !stream.accept_version(call.version, &call.version_epoch) {
                 return HomeReply::Published(stream.top()).into();
             }
             let (position, item) = stream.append(call.publication, call.history, now_ms);
-            (position, Delivery::publication(self.name, &item, position, interest))
+            (position, self.tell(|name, interest| Delivery::publication(name, &item, position, interest)))
         } else {
-            let delivery = Delivery::publication(self.name, &call.publication, Position::NONE, interest);
-            (Position::NONE, delivery)
+            let none = Position::NONE;
+            (none, self.tell(|name, interest| Delivery::publication(name, &call.publication, none, interest)))
         };
         if !call.idempotency_key.is_empty() {
-            let hasher = self.hasher;
+            let hasher = self.hasher.clone();
             let results = self.channel.results.get_or_insert_with(|| Box::new(HashMap::with_hasher(hasher)));
             results.insert(call.idempotency_key, (position, now_ms + IDEMPOTENCY_TTL_MS));
         }
-        Outcome { reply: Some(HomeReply::Published(position)), ..self.tell(delivery) }
+        Outcome { reply: Some(HomeReply::Published(position)), ..outcome }
     }
 
     fn history(&mut self, call: &HistoryCall) -> Outcome {
@@ -305,7 +299,7 @@ impl Call<'_> {
         let Some(presence) = &self.channel.presence else {
             return HomeReply::PresenceStats { clients: 0, users: 0 }.into();
         };
-        let mut users = HashSet::with_hasher(self.hasher);
+        let mut users = HashSet::with_hasher(self.hasher.clone());
         users.extend(presence.values().map(|info| info.user.as_str()));
         HomeReply::PresenceStats { clients: presence.len() as u32, users: users.len() as u32 }.into()
     }

@@ -84,10 +84,8 @@ mod tests {
     fn nothing_for_nothing() {
         let off = ChannelOptions::default();
         assert_eq!(granted(&off, "42", EVERYTHING, Overrides::default()), Grants::default());
-        let insecure = Rules {
-            client: crate::rules::ClientRules { insecure: true, ..Default::default() },
-            ..Rules::default()
-        };
+        let insecure =
+            Rules { client: crate::rules::ClientRules { insecure: true, ..Default::default() }, ..Rules::default() };
         let grants = subscription_grants(&off, &insecure, "", &EVERYTHING, &Overrides::default());
         let expected = Grants { positioned: true, recoverable: true, ..Grants::default() };
         assert_eq!(grants, expected, "insecure opens what may be asked for, not what the namespace keeps off");

@@ -16,7 +16,6 @@ mod permissions;
 mod validate;
 
 pub use data_format::{DataFormat, check_data_format};
-pub(crate) use data_format::nests_too_deep;
 pub use go_regex::go_regex;
 pub use grants::{Asked, Grants, Overrides, subscription_grants};
 pub use names::Resolved;

@@ -21,8 +21,7 @@ impl Rules {
     /// Finds the options of a channel; `None` = unknown namespace (102).
     pub fn resolve<'a>(&'a self, channel: &'a str) -> Option<Resolved<'a>> {
         let (namespace, rest) = self.split(channel);
-        let options =
-            if namespace.is_empty() { &self.without_namespace } else { self.namespaces.find(namespace)? };
+        let options = if namespace.is_empty() { &self.without_namespace } else { self.namespaces.find(namespace)? };
         Some(Resolved { options, rest, namespace })
     }
 

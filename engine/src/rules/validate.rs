@@ -19,8 +19,7 @@ impl Rules {
                 client.ping_interval_ms, client.pong_timeout_ms
             ));
         }
-        self.validate_options(&self.without_namespace)
-            .map_err(|what| format!("channel.without_namespace: {what}"))?;
+        self.validate_options(&self.without_namespace).map_err(|what| format!("channel.without_namespace: {what}"))?;
         for (at, (name, options)) in self.namespaces.iter().enumerate() {
             let located = |what: String| format!("channel.namespaces[{at}] \"{name}\": {what}");
             if !is_namespace_name(name) {
@@ -32,8 +31,7 @@ impl Rules {
             }
             self.validate_options(options).map_err(located)?;
         }
-        self.validate_personal_channel()
-            .map_err(|what| format!("client.subscribe_to_user_personal_channel: {what}"))
+        self.validate_personal_channel().map_err(|what| format!("client.subscribe_to_user_personal_channel: {what}"))
     }
 
     fn validate_options(&self, options: &ChannelOptions) -> Result<(), String> {
@@ -43,14 +41,8 @@ impl Rules {
         };
         let is_cache = options.force_recovery_mode == RecoveryMode::Cache;
         let contradictions = [
-            (
-                options.history_size > 0 && options.history_ttl_s == 0,
-                "history_size is set but history_ttl is not",
-            ),
-            (
-                options.history_ttl_s > 0 && options.history_size == 0,
-                "history_ttl is set but history_size is not",
-            ),
+            (options.history_size > 0 && options.history_ttl_s == 0, "history_size is set but history_ttl is not"),
+            (options.history_ttl_s > 0 && options.history_size == 0, "history_ttl is set but history_size is not"),
             (
                 options.history_ttl_s > meta_ttl_s,
                 "history_ttl is greater than history_meta_ttl, so positions would go before the publications",
@@ -105,10 +97,7 @@ mod tests {
         (|o| o.history_size = 10, "history_size is set but history_ttl is not"),
         (|o| o.history_ttl_s = 10, "history_ttl is set but history_size is not"),
         (|o| (o.history_size, o.history_ttl_s) = (1, 721 * 3600), "history_ttl is greater than"),
-        (
-            |o| (o.history_size, o.history_ttl_s, o.history_meta_ttl_s) = (1, 60, 59),
-            "history_ttl is greater than",
-        ),
+        (|o| (o.history_size, o.history_ttl_s, o.history_meta_ttl_s) = (1, 60, 59), "history_ttl is greater than"),
         (|o| o.force_recovery = true, "force_recovery needs history"),
         (|o| o.auto_cache_recover = true, "auto_cache_recover needs"),
         (
@@ -162,10 +151,8 @@ mod tests {
         for (name, is_fine) in
             [("ab", true), ("a-b_c.D9", true), ("a", false), ("", false), ("a b", false), ("né", false), ("a:b", false)]
         {
-            let rules = Rules {
-                namespaces: [(name, ChannelOptions::default())].into_iter().collect(),
-                ..Rules::default()
-            };
+            let rules =
+                Rules { namespaces: [(name, ChannelOptions::default())].into_iter().collect(), ..Rules::default() };
             assert_eq!(rules.validate().is_ok(), is_fine, "{name}");
         }
         let twice = [("chat", ChannelOptions::default()), ("chat", ChannelOptions::default())];

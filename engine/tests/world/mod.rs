@@ -13,15 +13,15 @@ use gyre_proto::ids::{ConnId, CoreId};
 
 /// What one core's engine asked for.
 #[derive(Default)]
-pub struct Hands {
+pub(crate) struct Hands {
     palette: Vec<Vec<u8>>,
     /// Messages to each connection, and its end.
-    pub said: BTreeMap<u32, Vec<Vec<u8>>>,
-    pub closed: BTreeMap<u32, Disconnect>,
-    pub timers: BTreeMap<u32, u64>,
+    pub(crate) said: BTreeMap<u32, Vec<Vec<u8>>>,
+    pub(crate) closed: BTreeMap<u32, Disconnect>,
+    pub(crate) timers: BTreeMap<u32, u64>,
     sent: Vec<(CoreId, Message)>,
-    pub answers: Vec<(CallId, HomeReply)>,
-    pub surveyed: Vec<(CallId, SurveyReply)>,
+    pub(crate) answers: Vec<(CallId, HomeReply)>,
+    pub(crate) surveyed: Vec<(CallId, SurveyReply)>,
 }
 
 impl Outlet for Hands {
@@ -60,23 +60,23 @@ impl Outlet for Hands {
 }
 
 /// One core of the world.
-pub struct Site {
-    pub engine: Engine,
-    pub hands: Hands,
+pub(crate) struct Site {
+    pub(crate) engine: Engine,
+    pub(crate) hands: Hands,
 }
 
 /// See the module.
-pub struct World {
-    pub sites: Vec<Site>,
+pub(crate) struct World {
+    pub(crate) sites: Vec<Site>,
     /// Index = from * cores + to.
     rings: Vec<VecDeque<Message>>,
-    pub now: Now,
+    pub(crate) now: Now,
     next_conn: u32,
     next_call: CallId,
 }
 
 impl World {
-    pub fn new(cores: u16, rules: Rules, seed: u64) -> Self {
+    pub(crate) fn new(cores: u16, rules: Rules, seed: u64) -> Self {
         let rules = Arc::new(rules);
         let site = |core: u16| Site {
             engine: Engine::new(EngineOptions {
@@ -98,7 +98,7 @@ impl World {
     }
 
     /// Runs something on the engine of a core and puts what it sends into the rings.
-    pub fn on<T>(&mut self, core: usize, act: impl FnOnce(&mut Engine, &mut Hands) -> T) -> T {
+    pub(crate) fn on<T>(&mut self, core: usize, act: impl FnOnce(&mut Engine, &mut Hands) -> T) -> T {
         let cores = self.sites.len();
         let site = &mut self.sites[core];
         site.engine.set_now(self.now);
@@ -109,7 +109,7 @@ impl World {
         result
     }
 
-    pub fn open(&mut self, core: usize, encoding: Encoding) -> ConnId {
+    pub(crate) fn open(&mut self, core: usize, encoding: Encoding) -> ConnId {
         let conn = ConnId { index: self.next_conn, generation: 1 };
         self.next_conn += 1;
         let mut id = [0; 16];
@@ -118,21 +118,21 @@ impl World {
         conn
     }
 
-    pub fn call(&mut self, core: usize, channel: &str, call: HomeCall) -> (CallId, Option<HomeReply>) {
+    pub(crate) fn call(&mut self, core: usize, channel: &str, call: HomeCall) -> (CallId, Option<HomeReply>) {
         self.next_call += 1;
         let number = self.next_call;
         (number, self.on(core, |engine, hands| engine.api_call(number, channel, call, hands)))
     }
 
     /// Rings with something in them, as (from, to).
-    pub fn busy_rings(&self) -> Vec<(usize, usize)> {
+    pub(crate) fn busy_rings(&self) -> Vec<(usize, usize)> {
         let cores = self.sites.len();
         let busy = self.rings.iter().enumerate().filter(|(_, ring)| !ring.is_empty());
         busy.map(|(at, _)| (at / cores, at % cores)).collect()
     }
 
     /// Delivers the oldest message of one ring.
-    pub fn step(&mut self, from: usize, to: usize) {
+    pub(crate) fn step(&mut self, from: usize, to: usize) {
         let cores = self.sites.len();
         if let Some(message) = self.rings[from * cores + to].pop_front() {
             self.on(to, |engine, hands| engine.message(message, hands));
@@ -140,7 +140,7 @@ impl World {
     }
 
     /// Turns every core and empties every ring until nothing moves.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             let mut is_busy = false;
             for core in 0..self.sites.len() {
@@ -157,7 +157,7 @@ impl World {
     }
 
     /// Lets time pass in steps, firing timers.
-    pub fn wait(&mut self, ms: u64) {
+    pub(crate) fn wait(&mut self, ms: u64) {
         let until = self.now.mono_ms + ms;
         while self.now.mono_ms < until {
             let step = (until - self.now.mono_ms).min(100);

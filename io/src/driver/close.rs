@@ -52,15 +52,6 @@ impl Driver {
 
     /// Ends a connection at once, without a close frame.
     pub fn abort(&mut self, conn: ConnId) {
-        if self.table.get(conn).is_some_and(|slot| slot.is_open()) {
-            self.finish(conn, Closed::Local);
-        } else {
-            self.finish_closing(conn);
-        }
-    }
-
-    /// The timer of a closing connection fired, or it was aborted while closing.
-    pub(super) fn finish_closing(&mut self, conn: ConnId) {
         self.finish(conn, Closed::Local);
     }
 
@@ -73,7 +64,7 @@ impl Driver {
                     Some(code) => self.send_close(conn, code, ""),
                     None => {
                         let frame = self.palette.add(FrameKind::Close, &[]);
-                        self.queue(conn, frame.index);
+                        self.queue(conn, self.palette.index(frame));
                     }
                 }
                 self.leave(conn, Closed::PeerClosed { code: code.unwrap_or(1005) });
@@ -98,7 +89,7 @@ impl Driver {
 
     fn send_close(&mut self, conn: ConnId, code: u16, reason: &str) {
         let frame = self.palette.add(FrameKind::Close, &ws::close_payload(code, reason));
-        self.queue(conn, frame.index);
+        self.queue(conn, self.palette.index(frame));
     }
 
     /// Reports the connection as closed and says goodbye: what is queued goes out, then our direction ends.

@@ -106,6 +106,19 @@ impl Driver {
         }
     }
 
+    /// Ends HTTP connections as they finish what they are answering, and accepts no further ones. WebSocket connections
+    /// are the handler's to close.
+    pub fn drain(&mut self) {
+        self.stop_accepting();
+        self.is_draining = true;
+        self.wake_streams();
+    }
+
+    /// Whether `drain` was called.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
     /// Starts to accept where it is time to. Returns when it must be called again, if nothing happens before.
     pub(super) fn arm_accepts(&mut self) -> Option<u64> {
         let mut next = None;

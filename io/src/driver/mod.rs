@@ -136,6 +136,7 @@ pub struct Driver {
     fired: Vec<u32>,
     pub(crate) woke_task: bool,
     sleeper: Option<Sleeper>,
+    is_draining: bool,
     stopping: bool,
     stats: DriverStats,
 }
@@ -166,6 +167,7 @@ impl Driver {
             fired: Vec::new(),
             woke_task: false,
             sleeper: None,
+            is_draining: false,
             stopping: false,
             stats: DriverStats::default(),
         }
@@ -269,7 +271,8 @@ impl Driver {
         if let Some(slot) = self.table.get(conn)
             && slot.unsent > max
             && !slot.slow
-            && slot.is_open()
+            // A stream is not slow: it takes no more than it has room for.
+            && slot.phase == Phase::WebSocket
             && slot.pending().is_some()
         {
             slot.slow = true;

@@ -106,7 +106,7 @@ impl Driver {
             Phase::Closing => self.finish(conn, Closed::Local),
             Phase::Stream => self.stream_ended(conn, error.is_some()),
             // Unsent bytes may still reach a peer that only ended its own direction.
-            Phase::Leaving if error.is_none() && slot.pending().is_some() => {}
+            Phase::Leaving if error.is_none() && (slot.pending().is_some() || !slot.outbox.is_empty()) => {}
             Phase::Leaving => self.finish(conn, Closed::Local),
             Phase::Dead | Phase::Vacant => {}
         }
@@ -198,6 +198,10 @@ impl Driver {
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.advance(self.now_ms, |index| fired.push(index));
         for index in fired.drain(..) {
+            if self.wheel.is_set(index) {
+                // What an earlier one of these caused has set a new deadline.
+                continue;
+            }
             let slot = self.table.at(index);
             let conn = ConnId { index, generation: slot.generation };
             match std::mem::replace(&mut slot.timer, TimerUse::None) {

@@ -172,4 +172,10 @@ impl Table {
     pub(crate) fn at(&mut self, index: u32) -> &mut Slot {
         &mut self.chunks[index as usize / TABLE_CHUNK][index as usize % TABLE_CHUNK]
     }
+
+    /// Every slot in use. For rare occasions only: it walks the whole table.
+    pub(crate) fn each(&mut self, mut act: impl FnMut(&mut Slot)) {
+        let slots = self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut());
+        slots.filter(|slot| slot.phase != Phase::Vacant).for_each(&mut act);
+    }
 }

@@ -3,11 +3,18 @@
 //! Clients send [`Command`]s, the server sends [`Reply`]s; a push is a reply that answers nothing. Decoding copies what
 //! it keeps, so that no message holds on to the frame it came in. Encoding appends to a buffer of the caller's.
 
+mod decode;
+mod encode;
+mod push_frames;
 mod pushes;
 mod replies;
 mod requests;
 mod shared;
+mod write_json;
 
+pub use decode::{DecodeError, decode_commands, decode_connect_request, decode_emulation_request};
+pub use encode::{encode_reply, encode_unidirectional};
+pub use push_frames::{encode_join_push, encode_leave_push, encode_publication_push};
 pub use pushes::*;
 pub use replies::*;
 pub use requests::*;

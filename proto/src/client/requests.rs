@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message;
+use serde::Deserialize;
 
 use super::shared::{FilterNode, StreamPosition, TrackBatch};
+use crate::json;
 
 /// One command. At most one request is meant to be present; with id 0 and no `send` it is a pong.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct Command {
     /// Chosen by the client, copied into the reply.
     #[prost(uint32, tag = "1")]
@@ -52,12 +55,14 @@ pub struct Command {
 }
 
 /// First command of a connection; the only message a client of a unidirectional transport sends.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct ConnectRequest {
     /// Connection JWT.
     #[prost(string, tag = "1")]
     pub token: String,
     /// For the connect proxy; JSON, or any bytes in Protobuf.
+    #[serde(deserialize_with = "json::raw_bytes")]
     #[prost(bytes = "bytes", tag = "2")]
     pub data: Bytes,
     /// Server-side subscriptions that the client knows, with their positions.
@@ -84,7 +89,8 @@ pub struct ConnectRequest {
 }
 
 /// Asks for a subscription.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct SubscribeRequest {
     /// Required, except inside [`ConnectRequest::subs`].
     #[prost(string, tag = "1")]
@@ -102,6 +108,7 @@ pub struct SubscribeRequest {
     #[prost(uint64, tag = "7")]
     pub offset: u64,
     /// For the subscribe proxy; JSON, or any bytes in Protobuf.
+    #[serde(deserialize_with = "json::raw_bytes")]
     #[prost(bytes = "bytes", tag = "8")]
     pub data: Bytes,
     /// Asks for positioning.
@@ -140,7 +147,8 @@ pub struct SubscribeRequest {
 }
 
 /// Leaves a channel.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct UnsubscribeRequest {
     /// Required.
     #[prost(string, tag = "1")]
@@ -148,12 +156,14 @@ pub struct UnsubscribeRequest {
 }
 
 /// Publishes into a channel.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct PublishRequest {
     /// Required.
     #[prost(string, tag = "1")]
     pub channel: String,
     /// Payload; JSON, or any bytes in Protobuf.
+    #[serde(deserialize_with = "json::raw_bytes")]
     #[prost(bytes = "bytes", tag = "2")]
     pub data: Bytes,
     /// 0 stream, 1 map.
@@ -168,7 +178,8 @@ pub struct PublishRequest {
 }
 
 /// Asks who is subscribed.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct PresenceRequest {
     /// Required.
     #[prost(string, tag = "1")]
@@ -176,7 +187,8 @@ pub struct PresenceRequest {
 }
 
 /// Asks how many are subscribed.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct PresenceStatsRequest {
     /// Required.
     #[prost(string, tag = "1")]
@@ -184,7 +196,8 @@ pub struct PresenceStatsRequest {
 }
 
 /// Reads a stream.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct HistoryRequest {
     /// Required.
     #[prost(string, tag = "1")]
@@ -201,13 +214,16 @@ pub struct HistoryRequest {
 }
 
 /// Client pings are not supported; the field exists to be refused.
-#[derive(Clone, Copy, PartialEq, Message)]
+#[derive(Clone, Copy, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct PingRequest {}
 
 /// Calls the application.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct RpcRequest {
     /// Argument; JSON, or any bytes in Protobuf.
+    #[serde(deserialize_with = "json::raw_bytes")]
     #[prost(bytes = "bytes", tag = "1")]
     pub data: Bytes,
     /// Chooses the proxy.
@@ -216,15 +232,18 @@ pub struct RpcRequest {
 }
 
 /// A message that wants no reply.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct SendRequest {
     /// Payload; JSON, or any bytes in Protobuf.
+    #[serde(deserialize_with = "json::raw_bytes")]
     #[prost(bytes = "bytes", tag = "1")]
     pub data: Bytes,
 }
 
 /// A new connection token.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct RefreshRequest {
     /// Connection JWT.
     #[prost(string, tag = "1")]
@@ -232,7 +251,8 @@ pub struct RefreshRequest {
 }
 
 /// A new subscription token, or shared-poll tracking.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct SubRefreshRequest {
     /// Required.
     #[prost(string, tag = "1")]
@@ -252,7 +272,8 @@ pub struct SubRefreshRequest {
 }
 
 /// A piece of the client's stream on an emulated transport, sent beside the stream of replies.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct EmulationRequest {
     /// Node that holds the session.
     #[prost(string, tag = "1")]
@@ -261,6 +282,7 @@ pub struct EmulationRequest {
     #[prost(string, tag = "2")]
     pub session: String,
     /// Frame of commands. In JSON this is a string that holds the frame.
+    #[serde(deserialize_with = "json::text_bytes")]
     #[prost(bytes = "bytes", tag = "3")]
     pub data: Bytes,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message;
+use serde::Deserialize;
 
 /// What others see of a connection.
 #[derive(Clone, PartialEq, Message)]
@@ -63,7 +64,8 @@ pub struct Publication {
 }
 
 /// Stream position: offset and epoch.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct StreamPosition {
     /// Offset in the stream.
     #[prost(uint64, tag = "1")]
@@ -74,7 +76,8 @@ pub struct StreamPosition {
 }
 
 /// A tags filter: a comparison when `op` is empty, else a combination of `nodes`.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct FilterNode {
     /// Empty, `and`, `or`, `not`.
     #[prost(string, tag = "1")]
@@ -97,7 +100,8 @@ pub struct FilterNode {
 }
 
 /// Shared poll: an item tracked.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct KeyedItem {
     /// Key of the item.
     #[prost(string, tag = "1")]
@@ -108,7 +112,8 @@ pub struct KeyedItem {
 }
 
 /// Shared poll: items tracked under one signature.
-#[derive(Clone, PartialEq, Message)]
+#[derive(Clone, PartialEq, Deserialize, Message)]
+#[serde(default)]
 pub struct TrackBatch {
     /// Made by the application for exactly these items.
     #[prost(string, tag = "1")]

@@ -1,1 +1,18 @@
-//! JSON text: checking, writing, reading.
+//! JSON text: checking, reading, writing.
+//!
+//! Whatever arrives is first walked by the strict checker ([`value_end`]): no recursion, bounded nesting. Only text that
+//! passed goes on to sonic-rs, whose skipping of values recurses without a bound and believes any `\u` escape. Payloads
+//! that leave are checked by the same walk, so that what one client may publish no other client chokes on.
+//!
+//! No state; runs on any core and thread.
+
+mod check;
+mod object;
+mod read;
+mod relaxed;
+mod write;
+
+pub use check::is_value;
+pub(crate) use object::{Object, object};
+pub(crate) use read::{Malformed, decode, decode_first, raw_bytes, raw_bytes_or_null, text_bytes};
+pub(crate) use write::{number, raw, string};

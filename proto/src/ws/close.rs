@@ -33,8 +33,7 @@ pub(super) fn parse(payload: &[u8]) -> Result<Frame<'_>, Violation> {
     if !may_be_sent(code) {
         return Err(Violation::protocol("status code not allowed in a close frame"));
     }
-    let reason =
-        core::str::from_utf8(reason).map_err(|_| Violation::protocol("close reason is not valid utf-8"))?;
+    let reason = core::str::from_utf8(reason).map_err(|_| Violation::protocol("close reason is not valid utf-8"))?;
     Ok(Frame::Close { code: Some(code), reason })
 }
 

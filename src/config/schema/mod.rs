@@ -235,6 +235,13 @@ pub fn at(path: &str) -> Option<&'static Field> {
     found
 }
 
+/// The value at a dotted path of objects in a normalised tree.
+pub(crate) fn value_at<'a>(tree: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    let mut names = path.split('.');
+    let first = tree.get(names.next()?)?;
+    names.try_fold(first, |value, name| value.get(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

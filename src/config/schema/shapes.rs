@@ -9,7 +9,7 @@ pub(super) const TLS: &[Field] = &[
     pem("server_ca_pem", "Certificates trusted when this node dials a peer."),
     pem("client_ca_pem", "Certificates trusted for clients; setting it makes client certificates mandatory."),
     boolean("insecure_skip_verify", "Accepts any certificate of a dialled peer."),
-    text("server_name", "Name expected in the certificate of a dialled peer."),
+    text("server_name", "", "Name expected in the certificate of a dialled peer."),
 ];
 
 pub(super) const REDIS: &[Field] = &[

@@ -1,10 +1,17 @@
 //! The configuration in the form that the cores read it: rules, origins, paths, keys. Made once, shared by all cores.
 
+mod rules;
+
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::anyhow;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use gyre_engine::rules::Rules;
+
+pub(crate) use rules::rules;
+
+use crate::config::types::{Config, Endpoint};
 
 /// See the module.
 #[derive(Debug)]
@@ -25,6 +32,51 @@ pub(crate) struct Settings {
     pub(crate) health_path: Option<String>,
     pub(crate) metrics_path: Option<String>,
     pub(crate) api: Option<ApiSettings>,
+}
+
+impl Settings {
+    /// # Errors
+    /// An origin pattern that cannot be read.
+    pub(crate) fn new(config: &Config, cores: u16, rules: Arc<Rules>) -> anyhow::Result<Self> {
+        let endpoint = |endpoint: &Endpoint| endpoint.enabled.then(|| endpoint.handler_prefix.clone());
+        Ok(Self {
+            cores,
+            rules,
+            version: concat!(env!("CARGO_PKG_VERSION"), " OSS").into(),
+            node_name: config.node.name.clone(),
+            node_uid: uuid::Uuid::from_bytes(entropy()?).to_string(),
+            started: Instant::now(),
+            origins: Origins::new(&config.client.allowed_origins).map_err(|what| anyhow!(what))?,
+            message_size_max: config.websocket.message_size_limit,
+            websocket_path: (!config.websocket.disabled).then(|| config.websocket.handler_prefix.clone()),
+            health_path: endpoint(&config.health),
+            metrics_path: endpoint(&config.prometheus),
+            api: (!config.http_api.disabled).then(|| ApiSettings {
+                prefix: config.http_api.handler_prefix.trim_end_matches('/').to_owned(),
+                key: config.http_api.key.expose().to_owned(),
+                is_open: config.http_api.insecure,
+            }),
+        })
+    }
+
+    /// What is served, for the operator.
+    pub(crate) fn endpoints(&self) -> String {
+        let served = [
+            ("websocket", self.websocket_path.is_some()),
+            ("api", self.api.is_some()),
+            ("health", self.health_path.is_some()),
+            ("metrics", self.metrics_path.is_some()),
+        ];
+        let names: Vec<&str> = served.into_iter().filter(|(_, is_on)| *is_on).map(|(name, _)| name).collect();
+        names.join(", ")
+    }
+}
+
+/// Random bytes of a version 4 UUID.
+fn entropy() -> anyhow::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow!("the kernel gives no entropy: {error}"))?;
+    Ok(*uuid::Builder::from_random_bytes(bytes).as_uuid().as_bytes())
 }
 
 /// The HTTP server API.

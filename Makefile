@@ -1,0 +1,62 @@
+# Two commands matter: `make run` tries the node out, `make test` checks everything. The rest are their steps.
+#
+# What the tests need beside Rust, Node.js and Python 3 is installed into this checkout: node_modules beside the
+# JavaScript tests and .venv here. `make deps` does nothing while their manifests are unchanged.
+
+.NOTPARALLEL:
+.PHONY: run test lint rust release deps system-deps python js clean
+
+JS := tests/blackbox/js
+PYTHON := tests/blackbox/python
+NODE_MODULES := $(JS)/node_modules/.package-lock.json
+VENV := .venv/.installed
+BINARY := $(abspath $(or $(CARGO_TARGET_DIR),target))/release/gyre
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# Another binary than the one built here: GYRE_BIN=/path/to/gyre make js python
+export GYRE_BIN ?= $(BINARY)
+
+run: release
+	$(BINARY) --dev
+
+test: system-deps lint rust release deps js python
+
+lint: system-deps
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check; \
+	else echo "cargo-deny is not installed: licences and advisories are not checked (cargo install cargo-deny)"; fi
+
+# tests/tidy.rs, the rules of this source tree, is one of them.
+rust: system-deps
+	cargo test --workspace --quiet
+
+release: system-deps
+	cargo build --release
+
+js: $(NODE_MODULES)
+	cd $(JS) && node --test --test-concurrency=1 --test-reporter=spec *.test.mjs
+
+python: $(VENV)
+	cd $(PYTHON) && $(CURDIR)/.venv/bin/python -m pytest
+
+deps: $(NODE_MODULES) $(VENV)
+
+$(NODE_MODULES): $(JS)/package.json $(JS)/package-lock.json
+	cd $(JS) && npm ci --no-audit --no-fund
+	touch $@
+
+$(VENV): $(PYTHON)/requirements.txt | system-deps
+	python3 -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+# Only what is missing: a C compiler for the C parts of some crates, and the half of venv that Debian splits off.
+system-deps:
+	@missing=""; \
+	command -v cc >/dev/null || missing="$$missing build-essential"; \
+	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
+	[ -z "$$missing" ] || { $(SUDO) apt-get update && $(SUDO) apt-get install -y $$missing; }
+
+clean:
+	rm -rf target .venv .test-deps $(JS)/node_modules
