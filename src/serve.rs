@@ -15,7 +15,7 @@ use crate::control_plane::{self, ControlOptions, End};
 use crate::data_plane::{CoreHandler, Parcel};
 use crate::layout::Layout;
 use crate::logging;
-use crate::settings::{Settings, rules};
+use crate::settings::{self, Settings};
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(config: &Config, warnings: &[Warning]) -> ExitCode {
@@ -41,8 +41,8 @@ pub(crate) fn run(config: &Config, warnings: &[Warning]) -> ExitCode {
 
 fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     let layout = Layout::new(&config.gyre.cores, &Layout::usable_cpus())?;
-    let rules = rules(config)?;
-    let settings = Arc::new(Settings::new(config, layout.cores(), Arc::new(rules))?);
+    let rules = Arc::new(settings::rules(config)?);
+    let settings = Arc::new(Settings::new(config, layout.cores(), rules)?);
     let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
     tracing::info!(
         version = &*settings.version,
@@ -60,14 +60,15 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     for warning in warnings {
         warning.log();
     }
-    let sources = config.sources.clone();
+    let config = config.clone();
     control_plane::run(ControlOptions {
         settings,
         port,
         shutdown_timeout: config.shutdown.timeout,
         reload: Box::new(move || {
-            let (config, _) = Config::load(sources.clone())?;
-            rules(&config)
+            let (config, warnings) = config.reload()?;
+            warnings.iter().for_each(Warning::log);
+            settings::rules(&config)
         }),
     })
 }

@@ -67,13 +67,14 @@ where
     let service = service_fn(|request| {
         let request_open = activity.begin();
         let answer = service.call(request);
-        async move {
+        // hyper polls it unpinned (`poll_without_shutdown`).
+        Box::pin(async move {
             let answer = answer.await?;
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 request_open.0.switched.set(true);
             }
             Ok::<_, Infallible>(answer.map(|body| Tracked { body, _request_open: request_open }))
-        }
+        })
     });
     let mut connection = Builder::new()
         .max_header_size(limits.head_bytes_max)

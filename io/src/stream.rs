@@ -45,6 +45,11 @@ impl StreamState {
         &self.received[self.taken..]
     }
 
+    /// True if a receive should be armed again after one ended without bytes.
+    pub(crate) fn wants_bytes(&self) -> bool {
+        self.wanted && !self.ended && !self.broken
+    }
+
     fn wake_all(&mut self) {
         for waker in [self.reader.take(), self.writer.take(), self.watcher.take()].into_iter().flatten() {
             waker.wake();
@@ -237,12 +242,6 @@ impl Driver {
         if unclaimed {
             self.finish(conn, stream_end(broken, true));
         }
-    }
-
-    /// True if a receive should be armed again after one ended without bytes.
-    pub(crate) fn stream_wants_bytes(&mut self, conn: ConnId) -> bool {
-        let stream = self.table.get(conn).and_then(|slot| slot.stream());
-        stream.is_some_and(|stream| stream.wanted && !stream.ended && !stream.broken)
     }
 
     /// The frames of a stream were handed to the kernel, or moved to its pending bytes.

@@ -6,7 +6,7 @@ use super::types::Cores;
 const CPUS_MAX: usize = 8192;
 
 /// A plain number is a count. One certain CPU is written as a range, `3-3`.
-pub fn parse(text: &str) -> Result<Cores, String> {
+pub(crate) fn parse(text: &str) -> Result<Cores, String> {
     let text = text.trim();
     if text.is_empty() || text.eq_ignore_ascii_case("auto") {
         return Ok(Cores::Auto);

@@ -14,7 +14,7 @@ const UNITS: [(&str, i128); 8] = [
 /// Reads a duration; the error says what is wrong with the text, not where it stood.
 ///
 /// A bare `-1` is taken as a negative duration, because documents say so; any other number needs a unit.
-pub fn parse(text: &str) -> Result<i64, String> {
+pub(crate) fn parse(text: &str) -> Result<i64, String> {
     if matches!(text, "0" | "+0" | "-0") {
         return Ok(0);
     }
@@ -63,7 +63,7 @@ fn scaled(number: &str, scale: i128) -> Option<i128> {
 }
 
 /// Writes a duration the way Go prints it: `1s`, `1m0s`, `720h0m0s`, `300ms`.
-pub fn format(nanos: i64) -> String {
+pub(crate) fn format(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let size = nanos.unsigned_abs();
     if size == 0 {

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Name to value. `Debug` shows only how many there are, since values may be secrets.
 #[derive(Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub(crate) struct Environment(BTreeMap<String, String>);
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,7 +27,7 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Environment {
 
 impl Environment {
     /// The variables of this process that are text.
-    pub fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         Self(
             std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -36,7 +36,7 @@ impl Environment {
     }
 
     /// Adds the variables of a `.env` file, if there is one; those already present stay.
-    pub fn add_dotenv(&mut self, path: &Path) -> Result<(), Error> {
+    pub(crate) fn add_dotenv(&mut self, path: &Path) -> Result<(), Error> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -56,12 +56,12 @@ impl Environment {
     }
 
     /// A variable that is set and not empty.
-    pub fn value(&self, name: &str) -> Option<&str> {
+    pub(crate) fn value(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// All names.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// A configuration that the node refuses. The operator is at fault, except for `Read`.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The file exists but cannot be read.
     #[error("{}: cannot read: {source}", path.display())]
     Read {

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// One warning. `Display` is a line for a terminal, [`Warning::log`] the same as a log record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Warning {
+pub(crate) enum Warning {
     /// The configuration file does not exist.
     FileMissing {
         /// As given by the operator.
@@ -51,7 +51,7 @@ pub enum Warning {
 
 impl Warning {
     /// Writes the warning to the log.
-    pub fn log(&self) {
+    pub(crate) fn log(&self) {
         match self {
             Self::FileMissing { path } => {
                 tracing::warn!(path, "config file not found, continue using environment and flag options");

@@ -10,9 +10,6 @@ use gyre_proto::ids::{ConnId, CoreId};
 use super::calls::{Answer, Calls};
 use super::parcel::Parcel;
 
-const CONNECTION_CLOSED: u32 = Disconnect::CONNECTION_CLOSED.code;
-const SLOW: u32 = Disconnect::SLOW.code;
-
 pub(super) struct Hands<'a> {
     pub(super) driver: &'a mut Driver,
     pub(super) port: &'a mut Port<Parcel>,
@@ -33,11 +30,14 @@ impl Outlet for Hands<'_> {
     }
 
     fn close(&mut self, conn: ConnId, why: &Disconnect) {
-        match why.code {
-            CONNECTION_CLOSED => self.driver.abort(conn),
+        let code = why.code as u16;
+        if *why == Disconnect::CONNECTION_CLOSED {
+            self.driver.abort(conn);
+        } else if *why == Disconnect::SLOW {
             // What is queued is what the peer does not take: it would only delay the close.
-            SLOW => self.driver.close_discarding(conn, why.code as u16, &why.reason),
-            _ => self.driver.close(conn, why.code as u16, &why.reason),
+            self.driver.close_discarding(conn, code, &why.reason);
+        } else {
+            self.driver.close(conn, code, &why.reason);
         }
     }
 

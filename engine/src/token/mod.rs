@@ -4,12 +4,16 @@
 //! parse claims as JSON before their signature has been verified. Only HMAC signatures: a token with another algorithm
 //! is refused, whatever it says.
 //!
-//! `jws` splits and signs, `claims` reads the JSON, `verifier` knows the rules and their order.
+//! `jws` splits and signs, `claims` and `read` decode the JSON, `verifier` knows the rules and their order.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod claims;
+mod expected;
 mod jws;
 mod keys;
 mod options;
+mod read;
 mod verifier;
 
 use bytes::Bytes;

@@ -6,14 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
-
 use super::claims::{Claims, Kind};
+use super::expected::Expected;
 use super::jws::Jws;
 use super::keys::Keys;
 use super::{ConnectionToken, SubscriptionClaims, SubscriptionToken, TokenError, TokenOptions};
 use crate::limits::EXPIRY_MAX_S;
-use crate::rules::go_regex;
 
 /// Verifies tokens. The default has no key and refuses all.
 #[derive(Clone, Debug, Default)]
@@ -26,15 +24,6 @@ pub struct Verifier {
     issuer: Expected,
     user_id_claim: String,
     skip_signature: bool,
-}
-
-/// What `aud` or `iss` must be.
-#[derive(Clone, Debug, Default)]
-enum Expected {
-    #[default]
-    Anything,
-    Exactly(String),
-    Matching(Regex),
 }
 
 impl Verifier {
@@ -110,10 +99,10 @@ impl Verifier {
             self.check_signature(&jws, now_s)?;
         }
         let claims = Claims::decode(&jws.claims, kind, &self.user_id_claim)?;
-        if !self.issuer.accepts(std::slice::from_ref(&claims.issuer)) {
+        if !self.issuer.is_met_by(std::slice::from_ref(&claims.issuer)) {
             return Err(TokenError::Invalid("unexpected issuer"));
         }
-        if !self.audience.accepts(&claims.audiences) {
+        if !self.audience.is_met_by(&claims.audiences) {
             return Err(TokenError::Invalid("unexpected audience"));
         }
         Ok(claims)
@@ -128,28 +117,6 @@ impl Verifier {
             return Ok(());
         }
         Err(TokenError::Invalid("wrong signature"))
-    }
-}
-
-impl Expected {
-    fn new(option: &str, exactly: String, pattern: &str) -> Result<Self, String> {
-        match (exactly.is_empty(), pattern.is_empty()) {
-            (true, true) => Ok(Self::Anything),
-            (false, true) => Ok(Self::Exactly(exactly)),
-            (true, false) => match go_regex(pattern) {
-                Ok(regex) => Ok(Self::Matching(regex)),
-                Err(error) => Err(format!("{option}_regex: {error}")),
-            },
-            (false, false) => Err(format!("{option} and {option}_regex exclude each other, remove one of them")),
-        }
-    }
-
-    fn accepts(&self, found: &[String]) -> bool {
-        match self {
-            Self::Anything => true,
-            Self::Exactly(expected) => found.contains(expected),
-            Self::Matching(regex) => found.iter().any(|text| regex.is_match(text)),
-        }
     }
 }
 

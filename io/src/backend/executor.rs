@@ -32,7 +32,7 @@ pub(crate) struct Core(ExecutorJoinHandle<()>);
 impl Core {
     /// Waits for the thread to end.
     pub(crate) fn join(self) -> io::Result<()> {
-        self.0.join().map_err(io::Error::other)
+        self.0.join().map_err(|error| io::Error::other(error.to_string()))
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn start<F: Future<Output = ()> + 'static>(
                 Err(error) => panic!("cannot start the driver: {error}"),
             }
         });
-    thread.map(Core).map_err(io::Error::other)
+    thread.map(Core).map_err(|error| io::Error::other(error.to_string()))
 }
 
 /// Runs `task` on this core, beginning later in this turn. Its wakers must be woken on this core: another thread

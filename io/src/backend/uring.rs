@@ -87,7 +87,7 @@ pub(crate) struct Ring {
 impl Ring {
     /// A ring whose file table has room for `connections` sockets. Call on the thread that will use it.
     pub(crate) fn new(connections: u32) -> io::Result<(Self, ReceiveBuffers)> {
-        let mut ring = Self::build(SUBMISSIONS, COMPLETIONS)?;
+        let ring = Self::build(SUBMISSIONS, COMPLETIONS)?;
         let mut submitter = ring.submitter();
         submitter.register_files_sparse(connections)?;
         submitter.register_iowq_max_workers(&mut [KERNEL_WORKERS_MAX, KERNEL_WORKERS_MAX])?;

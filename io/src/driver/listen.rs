@@ -119,8 +119,8 @@ impl Driver {
         self.is_draining
     }
 
-    /// Starts to accept where it is time to. Returns when it must be called again, if nothing happens before.
-    pub(super) fn arm_accepts(&mut self) -> Option<u64> {
+    /// Starts to accept where it is time to. Every turn.
+    pub(super) fn arm_accepts(&mut self) {
         let mut next = None;
         for (at, listening) in self.listening.iter_mut().enumerate() {
             if listening.accepting || listening.stopped {
@@ -133,7 +133,7 @@ impl Driver {
             listening.accepting = true;
             self.ring.accept(at as u16, listening.socket.as_raw_fd());
         }
-        next
+        self.accept_retry_ms = next;
     }
 
     pub(super) fn on_accepted<H: Handler>(

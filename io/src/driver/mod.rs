@@ -46,8 +46,12 @@ pub trait Handler: 'static {
     fn timeout(&mut self, driver: &mut Driver, conn: ConnId);
     /// The peer reads too slowly: its outbox went over the bound and takes nothing any more. Once per connection.
     fn slow(&mut self, driver: &mut Driver, conn: ConnId);
-    /// Once per turn, after all events and before the flush.
+    /// Once per turn, after all events and before tasks run.
     fn turn(&mut self, driver: &mut Driver) -> Busy;
+    /// Once per turn, after tasks have run and before the core may sleep: the place to flush a mesh port.
+    fn turn_ends(&mut self, driver: &mut Driver) {
+        let _ = driver;
+    }
 }
 
 /// Whether the handler has more to do right away.
@@ -122,6 +126,7 @@ pub struct Driver {
     now_ms: u64,
     outbox_bytes_max: u32,
     listening: Vec<Listening>,
+    accept_retry_ms: Option<u64>,
     accept_log_ms: Option<u64>,
     pub(crate) websocket_options: Vec<WebSocketOptions>,
     notices: Vec<Notice>,
@@ -153,6 +158,7 @@ impl Driver {
             now_ms: 0,
             outbox_bytes_max,
             listening: listeners.into_iter().map(Listening::new).collect(),
+            accept_retry_ms: None,
             accept_log_ms: None,
             websocket_options: Vec::new(),
             notices: Vec::new(),

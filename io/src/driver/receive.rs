@@ -67,6 +67,8 @@ impl Driver {
                 self.stats.bytes_in += u64::from(len);
                 let bytes = buffers.bytes(buffer, len as usize);
                 match phase {
+                    // What came before the upgrade is still to be fed (`Notice::Leftover`).
+                    Phase::WebSocket if slot.has_leftover() => slot.cold().leftover.extend_from_slice(bytes),
                     Phase::WebSocket | Phase::Closing => self.feed(handler, conn, bytes),
                     Phase::Stream => self.stream_received(conn, bytes),
                     // Nobody listens any more; read on to reach the peer's end.
@@ -100,13 +102,14 @@ impl Driver {
     fn peer_ended(&mut self, conn: ConnId, error: Option<i32>) {
         let Some(slot) = self.table.get(conn) else { return };
         slot.peer_ended = true;
+        let has_unsent = slot.pending().is_some() || !slot.outbox.is_empty();
         match slot.phase {
             Phase::WebSocket if error.is_some() => self.finish(conn, Closed::PeerReset),
             Phase::WebSocket => self.finish(conn, Closed::PeerEof),
             Phase::Closing => self.finish(conn, Closed::Local),
             Phase::Stream => self.stream_ended(conn, error.is_some()),
             // Unsent bytes may still reach a peer that only ended its own direction.
-            Phase::Leaving if error.is_none() && (slot.pending().is_some() || !slot.outbox.is_empty()) => {}
+            Phase::Leaving if error.is_none() && has_unsent => {}
             Phase::Leaving => self.finish(conn, Closed::Local),
             Phase::Dead | Phase::Vacant => {}
         }
@@ -118,15 +121,14 @@ impl Driver {
         if slot.receiving {
             return;
         }
+        let stream_wants = slot.stream().is_some_and(|stream| stream.wants_bytes());
         match slot.phase {
             Phase::WebSocket | Phase::Closing | Phase::Leaving if !slot.peer_ended => {
                 slot.receiving = true;
                 self.ring.receive_many(conn);
             }
-            Phase::Stream if self.stream_wants_bytes(conn) => {
-                if let Some(slot) = self.table.get(conn) {
-                    slot.receiving = true;
-                }
+            Phase::Stream if stream_wants => {
+                slot.receiving = true;
                 self.ring.receive_once(conn);
             }
             Phase::Dead => self.release(conn),

@@ -114,6 +114,10 @@ impl Slot {
         self.cold.as_mut()?.stream.as_deref_mut()
     }
 
+    pub(crate) fn has_leftover(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| !cold.leftover.is_empty())
+    }
+
     /// Gives the box back once nothing is in it.
     pub(crate) fn drop_cold_if_empty(&mut self) {
         if self.cold.as_ref().is_some_and(|cold| cold.is_empty()) {

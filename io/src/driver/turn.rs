@@ -108,6 +108,7 @@ async fn run<H: Handler>(
         let busy = driver.borrow_mut().events(&mut buffers, &mut handler);
         let tasks_ready = backend::run_ready_tasks().await;
         let mut driver = driver.borrow_mut();
+        handler.turn_ends(&mut driver);
         driver.flush();
         if driver.stopping {
             driver.ring.submit();
@@ -141,18 +142,22 @@ impl Driver {
         self.collect();
         self.palette.clear();
         self.dispatch(buffers, handler);
+        self.arm_accepts();
         handler.turn(self) == Busy::Yes
     }
 
     /// How long the ring may block, given what is already known to be due.
     fn wait(&mut self) -> Wait {
-        let retry_ms = self.arm_accepts();
-        let due = self.woke_task || !self.notices.is_empty() || !self.leaving.is_empty() || !self.events.is_empty();
+        let due = self.woke_task
+            || !self.notices.is_empty()
+            || !self.leaving.is_empty()
+            || !self.events.is_empty()
+            || !self.outboxes.dirty.is_empty();
         if due {
             return Wait::No;
         }
         let block_max = if backend::tasks_alive() == 0 { BLOCK_ALONE_MAX } else { BLOCK_MAX };
-        let next = [self.wheel.next_deadline(), retry_ms].into_iter().flatten().min();
+        let next = [self.wheel.next_deadline(), self.accept_retry_ms].into_iter().flatten().min();
         let until = next.map_or(block_max, |next| Duration::from_millis(next.saturating_sub(self.now_ms)));
         if until.is_zero() { Wait::No } else { Wait::AtMost(until.min(block_max)) }
     }

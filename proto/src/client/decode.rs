@@ -29,7 +29,7 @@ pub fn decode_commands(
         Encoding::Json => {
             // Old clients end the last line as well. An empty frame is one empty line.
             for line in frame.strip_suffix(b"\n").unwrap_or(frame).split(|&byte| byte == b'\n') {
-                if each(decode_json(line)?).is_break() {
+                if each(json_command(line)?).is_break() {
                     break;
                 }
             }
@@ -37,7 +37,7 @@ pub fn decode_commands(
         Encoding::Protobuf => {
             let mut rest = frame;
             // At least once: an empty frame has no length to read.
-            while each(decode_protobuf(next_delimited(&mut rest)?)?).is_continue() && !rest.is_empty() {}
+            while each(protobuf_command(&mut rest)?).is_continue() && !rest.is_empty() {}
         }
     }
     Ok(())
@@ -58,6 +58,15 @@ pub fn decode_emulation_request(encoding: Encoding, message: &[u8]) -> Result<Em
         Encoding::Json => decode_json(message),
         Encoding::Protobuf => decode_protobuf(message),
     }
+}
+
+// Not generic, so that the readers are compiled once, here, and not in every crate that decodes commands.
+fn json_command(line: &[u8]) -> Result<Command, DecodeError> {
+    decode_json(line)
+}
+
+fn protobuf_command(rest: &mut &[u8]) -> Result<Command, DecodeError> {
+    decode_protobuf(next_delimited(rest)?)
 }
 
 /// Reads the first JSON value of `message`. What follows it is ignored: clients exist that get away with it.

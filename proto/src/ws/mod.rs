@@ -8,7 +8,6 @@
 //! never allocates for a length that the peer only declared.
 
 // Tests may unwrap; the build without tests still checks everything else.
-#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod close;
 mod decoder;

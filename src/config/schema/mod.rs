@@ -13,34 +13,34 @@ mod pro;
 mod root;
 mod shapes;
 
-pub use root::ROOT;
+pub(crate) use root::ROOT;
 
 use serde_json::{Map, Value, json};
 
 /// One option, or an object of options.
 #[derive(Debug, Clone, Copy)]
-pub struct Field {
+pub(crate) struct Field {
     /// Lower case, without dots; empty for [`Kind::Inline`].
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Type and default.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// One line.
-    pub about: &'static str,
+    pub(crate) about: &'static str,
     /// Does this version do what the option says? For an object: may its fields be honoured?
-    pub honoured: bool,
+    pub(crate) honoured: bool,
     /// Known from the closed edition's documents only; left out of `defaultconfig` until honoured.
-    pub closed_edition: bool,
+    pub(crate) closed_edition: bool,
     /// Never printed by `defaultconfig` and `defaultenv`.
-    pub hidden: bool,
+    pub(crate) hidden: bool,
     /// Values that mean the same as the default.
-    pub neutral: &'static [&'static str],
+    pub(crate) neutral: &'static [&'static str],
     /// Smallest and largest integer.
-    pub range: (i64, i64),
+    pub(crate) range: (i64, i64),
 }
 
 /// Type and default of a field.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Text; numbers are accepted.
     Text(&'static str),
     /// Integer.
@@ -169,7 +169,7 @@ impl Field {
     }
 
     /// Fields below this one, `None` for a single value.
-    pub fn children(&self) -> Option<&'static [Self]> {
+    pub(crate) fn children(&self) -> Option<&'static [Self]> {
         match self.kind {
             Kind::Object(fields) | Kind::Items(fields) | Kind::Named(fields) => Some(fields),
             _ => None,
@@ -177,7 +177,7 @@ impl Field {
     }
 
     /// The default as it stands in a normalised tree: durations are integers of nanoseconds.
-    pub fn default_value(&self) -> Value {
+    pub(crate) fn default_value(&self) -> Value {
         match self.kind {
             Kind::Text(text) => json!(text),
             Kind::Int(int) | Kind::Duration(int) => json!(int),
@@ -194,7 +194,7 @@ impl Field {
     }
 
     /// The type in words, for documents and error texts.
-    pub fn type_name(&self) -> &'static str {
+    pub(crate) fn type_name(&self) -> &'static str {
         match self.kind {
             Kind::Text(_) => "string",
             Kind::Int(_) => "integer",
@@ -211,7 +211,7 @@ impl Field {
 }
 
 /// The fields of an object in table order, with those of inlined shapes in their place.
-pub fn each(fields: &'static [Field]) -> Box<dyn Iterator<Item = &'static Field>> {
+pub(crate) fn each(fields: &'static [Field]) -> Box<dyn Iterator<Item = &'static Field>> {
     Box::new(fields.iter().flat_map(|field| match field.kind {
         Kind::Inline(inner) => each(inner),
         _ => Box::new(std::iter::once(field)),
@@ -219,12 +219,12 @@ pub fn each(fields: &'static [Field]) -> Box<dyn Iterator<Item = &'static Field>
 }
 
 /// The field called `name`, which must be lower case.
-pub fn find(fields: &'static [Field], name: &str) -> Option<&'static Field> {
+pub(crate) fn find(fields: &'static [Field], name: &str) -> Option<&'static Field> {
     each(fields).find(|field| field.name == name)
 }
 
 /// The field at a dotted path of objects, starting at the root.
-pub fn at(path: &str) -> Option<&'static Field> {
+pub(crate) fn at(path: &str) -> Option<&'static Field> {
     let mut fields = ROOT;
     let mut found = None;
     for name in path.split('.') {

@@ -9,7 +9,7 @@ use super::shapes::{HTTP_RESPONSE_MAP, PROXY, TLS, WEBSOCKET_TUNING};
 use super::*;
 
 /// Every top-level option, in the order in which `defaultconfig` prints them.
-pub const ROOT: &[Field] = &[
+pub(crate) const ROOT: &[Field] = &[
     object("http_server", HTTP_SERVER, "Listeners for everything that speaks HTTP.").honoured(),
     object("gyre", GYRE, "Options that only Gyre has.").honoured(),
     object("log", LOG, "Log output.").honoured(),

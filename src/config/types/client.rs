@@ -6,103 +6,103 @@ use std::time::Duration;
 
 /// `client.*`; durations that can be switched off with a negative value are `Option`.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Client {
+pub(crate) struct Client {
     /// Globs for the `Origin` header; empty refuses every request that has one, `*` accepts all.
-    pub allowed_origins: Vec<String>,
+    pub(crate) allowed_origins: Vec<String>,
     /// Verifies connection tokens, and subscription tokens unless those have their own section.
-    pub token: Token,
+    pub(crate) token: Token,
     /// Separate verifier for subscription tokens.
-    pub subscription_token: SubscriptionToken,
+    pub(crate) subscription_token: SubscriptionToken,
     /// A connection without credentials becomes the anonymous user.
-    pub allow_anonymous_connect_without_token: bool,
+    pub(crate) allow_anonymous_connect_without_token: bool,
     /// A connection token with an empty user is refused.
-    pub disallow_anonymous_connection_tokens: bool,
+    pub(crate) disallow_anonymous_connection_tokens: bool,
     /// No authentication and no permission checks.
-    pub insecure: bool,
+    pub(crate) insecure: bool,
     /// Token signatures are not checked (claims still are).
-    pub insecure_skip_token_signature_verify: bool,
+    pub(crate) insecure_skip_token_signature_verify: bool,
     /// Time between pings of the node, `None` = no pings.
     #[serde(deserialize_with = "switch")]
-    pub ping_interval: Option<Duration>,
+    pub(crate) ping_interval: Option<Duration>,
     /// How long a pong may take, `None` = not checked.
     #[serde(deserialize_with = "switch")]
-    pub pong_timeout: Option<Duration>,
+    pub(crate) pong_timeout: Option<Duration>,
     /// Grace for refreshing an expired connection.
     #[serde(deserialize_with = "duration")]
-    pub expired_close_delay: Duration,
+    pub(crate) expired_close_delay: Duration,
     /// Grace for refreshing an expired subscription.
     #[serde(deserialize_with = "duration")]
-    pub expired_sub_close_delay: Duration,
+    pub(crate) expired_sub_close_delay: Duration,
     /// A connection that sent no connect command is closed after this, `None` = never.
     #[serde(deserialize_with = "switch")]
-    pub stale_close_delay: Option<Duration>,
+    pub(crate) stale_close_delay: Option<Duration>,
     /// Subscriptions per connection, `None` = unlimited.
     #[serde(deserialize_with = "limit")]
-    pub channel_limit: Option<usize>,
+    pub(crate) channel_limit: Option<usize>,
     /// Outgoing bytes a connection may have queued, `None` = unlimited.
     #[serde(deserialize_with = "limit")]
-    pub queue_max_size: Option<usize>,
+    pub(crate) queue_max_size: Option<usize>,
     /// Presence refresh tick; position and expiry checks ride on it. `None` = off.
     #[serde(deserialize_with = "switch")]
-    pub presence_update_interval: Option<Duration>,
+    pub(crate) presence_update_interval: Option<Duration>,
     /// A positioned subscription is compared with its stream this often, `None` = never.
     #[serde(deserialize_with = "switch")]
-    pub channel_position_check_delay: Option<Duration>,
+    pub(crate) channel_position_check_delay: Option<Duration>,
     /// Connections of one user on this node, `None` = unlimited.
     #[serde(deserialize_with = "limit")]
-    pub user_connection_limit: Option<usize>,
+    pub(crate) user_connection_limit: Option<usize>,
     /// `time` in the connect reply.
-    pub connect_include_server_time: bool,
+    pub(crate) connect_include_server_time: bool,
     /// Cap of one client history call, `None` = none.
     #[serde(deserialize_with = "limit")]
-    pub history_max_publication_limit: Option<usize>,
+    pub(crate) history_max_publication_limit: Option<usize>,
     /// Cap of one recovery, `None` = none.
     #[serde(deserialize_with = "limit")]
-    pub recovery_max_publication_limit: Option<usize>,
+    pub(crate) recovery_max_publication_limit: Option<usize>,
     /// Server-side subscription of every user to a channel of its own.
-    pub subscribe_to_user_personal_channel: UserPersonalChannel,
+    pub(crate) subscribe_to_user_personal_channel: UserPersonalChannel,
 }
 
 /// `client.token.*` and the same keys of `client.subscription_token`.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Token {
+pub(crate) struct Token {
     /// Enables HS256, HS384, HS512.
-    pub hmac_secret_key: Secret,
+    pub(crate) hmac_secret_key: Secret,
     /// Tried after `hmac_secret_key` fails.
-    pub hmac_previous_secret_key: Secret,
+    pub(crate) hmac_previous_secret_key: Secret,
     /// Unix seconds of this node's clock after which the previous key is not tried, 0 = no end.
-    pub hmac_previous_secret_key_valid_until: i64,
+    pub(crate) hmac_previous_secret_key_valid_until: i64,
     /// PEM text: public key (SPKI) or certificate, empty = RS* refused.
-    pub rsa_public_key: String,
+    pub(crate) rsa_public_key: String,
     /// PEM text: public key (SPKI) or certificate, empty = ES* refused.
-    pub ecdsa_public_key: String,
+    pub(crate) ecdsa_public_key: String,
     /// `aud` must contain this, empty = not checked.
-    pub audience: String,
+    pub(crate) audience: String,
     /// `aud` must have an item that matches, empty = not checked.
-    pub audience_regex: String,
+    pub(crate) audience_regex: String,
     /// `iss` must equal this, empty = not checked.
-    pub issuer: String,
+    pub(crate) issuer: String,
     /// `iss` must match, empty = not checked.
-    pub issuer_regex: String,
+    pub(crate) issuer_regex: String,
     /// Claim that holds the user id, empty = `sub`.
-    pub user_id_claim: String,
+    pub(crate) user_id_claim: String,
 }
 
 /// `client.subscription_token.*`
 #[derive(Debug, Clone, Deserialize)]
-pub struct SubscriptionToken {
+pub(crate) struct SubscriptionToken {
     /// Off: `client.token` verifies subscription tokens. On: nothing is inherited from it.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// The verifier's settings.
     #[serde(flatten)]
-    pub token: Token,
+    pub(crate) token: Token,
 }
 
 /// `client.subscribe_to_user_personal_channel.*`
 #[derive(Debug, Clone, Deserialize)]
-pub struct UserPersonalChannel {
+pub(crate) struct UserPersonalChannel {
     /// On for every user with an id.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// Namespace of the personal channel, empty = none.
-    pub personal_channel_namespace: String,
+    pub(crate) personal_channel_namespace: String,
 }

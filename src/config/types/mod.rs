@@ -8,9 +8,9 @@ mod channel;
 mod client;
 mod values;
 
-pub use channel::{Channel, ChannelOptions, Namespace};
-pub use client::{Client, SubscriptionToken, Token, UserPersonalChannel};
-pub use values::{Cores, DataFormat, LogLevel, Secret};
+pub(crate) use channel::{Channel, ChannelOptions, Namespace};
+pub(crate) use client::{Client, SubscriptionToken, Token, UserPersonalChannel};
+pub(crate) use values::{Cores, DataFormat, LogLevel, Secret};
 
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -19,110 +19,110 @@ use values::{duration, path, prefix};
 
 /// Everything a node is told by its operator.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Config {
+pub(crate) struct Config {
     /// Listening address.
-    pub http_server: HttpServer,
+    pub(crate) http_server: HttpServer,
     /// What only Gyre has.
-    pub gyre: Gyre,
+    pub(crate) gyre: Gyre,
     /// Where log lines go and which.
-    pub log: Log,
+    pub(crate) log: Log,
     /// Identity of this node.
-    pub node: Node,
+    pub(crate) node: Node,
     /// Rules for client connections.
-    pub client: Client,
+    pub(crate) client: Client,
     /// Channel names, namespaces and their options.
-    pub channel: Channel,
+    pub(crate) channel: Channel,
     /// The server API over HTTP.
-    pub http_api: HttpApi,
+    pub(crate) http_api: HttpApi,
     /// The WebSocket transport.
-    pub websocket: WebSocket,
+    pub(crate) websocket: WebSocket,
     /// `/health`.
-    pub health: Endpoint,
+    pub(crate) health: Endpoint,
     /// `/metrics`.
-    pub prometheus: Endpoint,
+    pub(crate) prometheus: Endpoint,
     /// Graceful stop.
-    pub shutdown: Shutdown,
+    pub(crate) shutdown: Shutdown,
     /// File that holds the process id while the node runs.
     #[serde(deserialize_with = "path")]
-    pub pid_file: Option<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
     /// Where this configuration came from; [`Config::reload`] reads it again.
     #[serde(skip)]
-    pub sources: super::Sources,
+    pub(crate) sources: super::Sources,
 }
 
 /// `http_server.*`
 #[derive(Debug, Clone, Deserialize)]
-pub struct HttpServer {
+pub(crate) struct HttpServer {
     /// Bind host, empty = every address.
-    pub address: String,
+    pub(crate) address: String,
     /// Bind port.
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 /// `gyre.*`
 #[derive(Debug, Clone, Deserialize)]
-pub struct Gyre {
+pub(crate) struct Gyre {
     /// Which CPUs run a core.
-    pub cores: Cores,
+    pub(crate) cores: Cores,
 }
 
 /// `log.*`
 #[derive(Debug, Clone, Deserialize)]
-pub struct Log {
+pub(crate) struct Log {
     /// Least severe level that is written.
-    pub level: LogLevel,
+    pub(crate) level: LogLevel,
     /// Append to this file instead of the terminal.
     #[serde(deserialize_with = "path")]
-    pub file: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// `node.*`
 #[derive(Debug, Clone, Deserialize)]
-pub struct Node {
+pub(crate) struct Node {
     /// Never empty: `<hostname>_<port>` unless configured.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// `http_api.*`
 #[derive(Debug, Clone, Deserialize)]
-pub struct HttpApi {
+pub(crate) struct HttpApi {
     /// The API is not served at all.
-    pub disabled: bool,
+    pub(crate) disabled: bool,
     /// No key is asked for.
-    pub insecure: bool,
+    pub(crate) insecure: bool,
     /// Path without trailing slash, `/` at least.
     #[serde(deserialize_with = "prefix")]
-    pub handler_prefix: String,
+    pub(crate) handler_prefix: String,
     /// Empty = no key can match, every call is 401 unless `insecure`.
-    pub key: Secret,
+    pub(crate) key: Secret,
 }
 
 /// `websocket.*`
 #[derive(Debug, Clone, Deserialize)]
-pub struct WebSocket {
+pub(crate) struct WebSocket {
     /// The endpoint is not served.
-    pub disabled: bool,
+    pub(crate) disabled: bool,
     /// Path without trailing slash, `/` at least.
     #[serde(deserialize_with = "prefix")]
-    pub handler_prefix: String,
+    pub(crate) handler_prefix: String,
     /// Largest message a client may send, bytes.
-    pub message_size_limit: usize,
+    pub(crate) message_size_limit: usize,
 }
 
 /// An endpoint that is off unless enabled.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// Served?
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// Path without trailing slash, `/` at least.
     #[serde(deserialize_with = "prefix")]
-    pub handler_prefix: String,
+    pub(crate) handler_prefix: String,
 }
 
 /// `shutdown.*`
 #[derive(Debug, Clone, Deserialize)]
-pub struct Shutdown {
+pub(crate) struct Shutdown {
     /// The process gives up on a graceful stop after this long.
     #[serde(deserialize_with = "duration")]
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }

@@ -10,16 +10,16 @@ use std::time::Duration;
 /// A key or password. `Debug` shows only whether it is set.
 #[derive(Clone, Default, Deserialize, PartialEq, Eq)]
 #[serde(transparent)]
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
     /// The secret itself: for comparing and signing, never for printing.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 
     /// Not configured.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
@@ -32,7 +32,7 @@ impl fmt::Debug for Secret {
 
 /// `gyre.cores`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cores {
+pub(crate) enum Cores {
     /// As many as the process may use.
     Auto,
     /// So many, on CPUs of the node's choice. At least 1.
@@ -49,8 +49,7 @@ impl<'de> Deserialize<'de> for Cores {
 
 /// `log.level`; `None` writes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum LogLevel {
+pub(crate) enum LogLevel {
     None,
     Trace,
     Debug,
@@ -62,7 +61,7 @@ pub enum LogLevel {
 
 impl LogLevel {
     /// Any letter case; `None` for a word that is no level.
-    pub fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         Some(match word.to_ascii_lowercase().as_str() {
             "none" => Self::None,
             "trace" => Self::Trace,
@@ -85,7 +84,7 @@ impl<'de> Deserialize<'de> for LogLevel {
 
 /// `publication_data_format`: what publication data must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum DataFormat {
+pub(crate) enum DataFormat {
     /// Anything but empty.
     #[serde(rename = "")]
     NotEmpty,

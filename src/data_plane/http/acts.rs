@@ -77,7 +77,8 @@ pub(super) async fn channels(core: &Core, body: &[u8]) -> Outcome {
     Ok(out)
 }
 
-pub(super) async fn info(core: &Core) -> Outcome {
+pub(super) async fn info(core: &Core, body: &[u8]) -> Outcome {
+    api::decode::<api::InfoRequest>(body)?;
     let mut node = Counts::default();
     for part in core.ask_all(SurveyWhat::Counts).await {
         let SurveyReply::Counts(part) = part else { continue };

@@ -96,7 +96,7 @@ pub(super) async fn answer(
         "unsubscribe" => acts::unsubscribe(core, &body),
         "disconnect" => acts::disconnect(core, &body),
         "channels" => acts::channels(core, &body).await,
-        _ => acts::info(core).await,
+        _ => acts::info(core, &body).await,
     };
     match outcome {
         Ok(body) => json(StatusCode::OK, Bytes::from(body)),

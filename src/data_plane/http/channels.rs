@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use gyre_engine::rules::{self, Resolved};
-use gyre_engine::{HistoryCall, HomeCall, HomeReply, Position, PublishCall};
+use gyre_engine::{HistoryOptions, HistoryCall, HomeCall, HomeReply, Position, PublishCall};
 use gyre_proto::api;
 use gyre_proto::client::Publication;
 use gyre_proto::codes::ApiError;
@@ -199,9 +199,10 @@ pub(super) async fn history(core: &Core, body: &[u8]) -> Outcome {
     readable(core, &request.channel, |rules, _| HistoryOptions::of(rules, &request.channel).is_on())?;
     let since = request.since.map(|since| (since.offset, since.epoch.into_boxed_str()));
     if request.reverse && since.as_ref().is_some_and(|(offset, _)| *offset == 0) {
-        return Err(ApiError::BAD_REQUEST.into());
+        // Clients get 107; here libraries know 100 (server-api.md, history).
+        return Err(ApiError::INTERNAL.into());
     }
-    let meta_ttl_ms = core.engine.borrow().rules().history_of(&request.channel).meta_ttl_ms;
+    let meta_ttl_ms = HistoryOptions::of(core.engine.borrow().rules(), &request.channel).meta_ttl_ms;
     let limit = i64::from(request.limit);
     let call = HomeCall::History(HistoryCall { limit, since, reverse: request.reverse, meta_ttl_ms });
     let facts = match core.ask_home(&request.channel, call).await {

@@ -98,7 +98,8 @@ def test_A14_defaults_round_trip(gyre, tmp_path):
     assert config["client"]["ping_interval"] == "25s"
     lines = dict(line.split("=", 1) for line in gyre("defaultenv").splitlines())
     assert lines["CENTRIFUGO_CLIENT_PING_INTERVAL"] == "25s" and list(lines) == sorted(lines)
-    gyre("checkconfig", env={name: value.strip('"') for name, value in lines.items()})
+    plain = {name: value.strip('"') for name, value in lines.items() if "\\" not in value and '" "' not in value}
+    gyre("checkconfig", env=plain)
 
 
 def test_A15_configdoc(gyre):

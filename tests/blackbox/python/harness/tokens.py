@@ -7,7 +7,7 @@ import jwt
 SECRET = "test-secret"
 
 
-def token(user="42", secret=SECRET, algorithm="HS256", lifetime_s=600, **claims):
+def token(user="42", secret=SECRET, algorithm="HS256", lifetime_s=3600, **claims):
     """A connection token; `user=None` leaves the claim out, `lifetime_s=None` makes it eternal."""
     body = dict(claims)
     if user is not None:
