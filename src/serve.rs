@@ -66,7 +66,7 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
         port,
         shutdown_timeout: config.shutdown.timeout,
         reload: Box::new(move || {
-            let (config, warnings) = config.reload()?;
+            let (config, warnings) = Config::load(config.sources.clone())?;
             warnings.iter().for_each(Warning::log);
             settings::rules(&config)
         }),

@@ -1,5 +1,7 @@
 //! Frames of clients: what official SDKs send must come out as they meant it, and anything else must be refused.
 
+#![allow(clippy::unwrap_used)] // in what tests share
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -289,7 +291,8 @@ fn strings_are_unescaped() {
     let frame = r#"{"presence":{"channel":"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00<\u003c"}}"#;
     assert_eq!(decode_one(Json, frame).presence.unwrap().channel, "\"\\/\u{8}\u{c}\n\r\té😀<<");
     // No valid text, but valid JSON; Go reads it so as well.
-    for (escaped, text) in [(r"\ud800", "\u{fffd}"), (r"a\udc00b", "a\u{fffd}b"), (r"\ud800\ud83d\ude00", "\u{fffd}😀")] {
+    for (escaped, text) in [(r"\ud800", "\u{fffd}"), (r"a\udc00b", "a\u{fffd}b"), (r"\ud800\ud83d\ude00", "\u{fffd}😀")]
+    {
         let frame = format!(r#"{{"presence":{{"channel":"{escaped}"}}}}"#);
         assert_eq!(decode_one(Json, frame).presence.unwrap().channel, text, "{escaped}");
     }
@@ -297,7 +300,8 @@ fn strings_are_unescaped() {
 
 #[test]
 fn malformed_json() {
-    for frame in [
+    #[rustfmt::skip]
+    let frames = [
         "", "\n", "\n\n", " ", "{", "}", "[]", "1", "\"a\"", "true", "{\"id\":1", "{\"id\" 1}", "{\"id\":1,}", "{id:1}",
         "\n{\"id\":1}", "\u{feff}{\"id\":1}",
         // Wrong types.
@@ -316,10 +320,16 @@ fn malformed_json() {
         r#"{"send":{"data":"\uzzzz"}}"#, r#"{"send":{"data":"\x"}}"#, r#"{"send":{"data":01}}"#,
         // Broken even in what is ignored.
         r#"{"x":"\u12"}"#, "{\"x\":\"\t\"}", r#"{"x":[1,]}"#,
-    ] {
+    ];
+    for frame in frames {
         is_malformed(Json, frame);
     }
-    for frame in [&b"{\"send\":{\"data\":\"\xff\"}}"[..], b"{\"presence\":{\"channel\":\"\xc3\"}}", b"\xff", b"{\"\xed\xa0\x80\":1}"] {
+    for frame in [
+        &b"{\"send\":{\"data\":\"\xff\"}}"[..],
+        b"{\"presence\":{\"channel\":\"\xc3\"}}",
+        b"\xff",
+        b"{\"\xed\xa0\x80\":1}",
+    ] {
         is_malformed(Json, frame);
     }
 }
@@ -383,11 +393,8 @@ fn single_messages() {
     assert_eq!(decode_connect_request(Protobuf, &connect.encode_to_vec()), Ok(connect));
     assert_eq!(decode_connect_request(Json, b""), Err(DecodeError));
     assert_eq!(decode_connect_request(Protobuf, b""), Ok(ConnectRequest::default()));
-    let request = EmulationRequest {
-        node: "n".into(),
-        session: "s".into(),
-        data: Bytes::from_static(b"{\"id\":1}\n{}"),
-    };
+    let request =
+        EmulationRequest { node: "n".into(), session: "s".into(), data: Bytes::from_static(b"{\"id\":1}\n{}") };
     let json = br#"{"session":"s","node":"n","data":"{\"id\":1}\n{}"}"#;
     assert_eq!(decode_emulation_request(Json, json).as_ref(), Ok(&request));
     assert_eq!(decode_emulation_request(Protobuf, &request.encode_to_vec()), Ok(request));

@@ -1,5 +1,7 @@
 //! Messages to clients: exactly the members that SDKs index, exactly the bytes that they decode.
 
+#![allow(clippy::unwrap_used)] // in what tests share
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -103,10 +105,12 @@ fn replies() -> Vec<(Reply, String)> {
         node: "n".into(),
         time: 1_700_000_000_000,
     };
-    let presence = PresenceResult { presence: BTreeMap::from([("c".into(), info()), ("d".into(), ClientInfo::default())]) };
+    let presence =
+        PresenceResult { presence: BTreeMap::from([("c".into(), info()), ("d".into(), ClientInfo::default())]) };
     let history = HistoryResult { publications: vec![publication()], epoch: "e".into(), offset: 9 };
     let refresh = RefreshResult { client: "c".into(), version: "v".into(), expires: true, ttl: 5 };
-    let sub_refresh = SubRefreshResult { expires: true, ttl: 5, items: vec![Publication { version: 2, ..Default::default() }] };
+    let sub_refresh =
+        SubRefreshResult { expires: true, ttl: 5, items: vec![Publication { version: 2, ..Default::default() }] };
     vec![
         (Reply::default(), text("{}")),
         (
@@ -138,14 +142,8 @@ fn replies() -> Vec<(Reply, String)> {
             format!(r#"{{"id":7,"history":{{"publications":[{PUBLICATION}],"epoch":"e","offset":9}}}}"#),
         ),
         (Reply { ping: Some(PingResult {}), ..Default::default() }, text(r#"{"ping":{}}"#)),
-        (
-            Reply::rpc(8, RpcResult { data: Bytes::from_static(b" [1]\n") }),
-            text(r#"{"id":8,"rpc":{"data": [1]}}"#),
-        ),
-        (
-            Reply::refresh(9, refresh),
-            text(r#"{"id":9,"refresh":{"client":"c","version":"v","expires":true,"ttl":5}}"#),
-        ),
+        (Reply::rpc(8, RpcResult { data: Bytes::from_static(b" [1]\n") }), text(r#"{"id":8,"rpc":{"data": [1]}}"#)),
+        (Reply::refresh(9, refresh), text(r#"{"id":9,"refresh":{"client":"c","version":"v","expires":true,"ttl":5}}"#)),
         (
             Reply::sub_refresh(10, sub_refresh),
             text(r#"{"id":10,"sub_refresh":{"expires":true,"ttl":5,"items":[{"version":2}]}}"#),
@@ -170,7 +168,10 @@ fn pushes() -> Vec<(Push, String)> {
             on(Push { join: Some(Join { info: Some(ClientInfo::default()) }), ..Default::default() }),
             text(r#"{"channel":"news","join":{"info":{"user":"","client":""}}}"#),
         ),
-        (on(Push { leave: Some(Leave { info: None }), ..Default::default() }), text(r#"{"channel":"news","leave":{}}"#)),
+        (
+            on(Push { leave: Some(Leave { info: None }), ..Default::default() }),
+            text(r#"{"channel":"news","leave":{}}"#),
+        ),
         (
             on(Push { unsubscribe: Some(Unsubscribe { code: 2500, reason: "r".into() }), ..Default::default() }),
             text(r#"{"channel":"news","unsubscribe":{"code":2500,"reason":"r"}}"#),
@@ -190,7 +191,9 @@ fn pushes() -> Vec<(Push, String)> {
                 }),
                 ..Default::default()
             }),
-            text(r#"{"channel":"news","subscribe":{"recoverable":true,"epoch":"e","offset":1,"positioned":true,"data":1}}"#),
+            text(
+                r#"{"channel":"news","subscribe":{"recoverable":true,"epoch":"e","offset":1,"positioned":true,"data":1}}"#,
+            ),
         ),
         (
             Push { connect: Some(Box::new(connect())), ..Default::default() },
@@ -314,7 +317,10 @@ fn broken_payloads_leave_no_trace() {
         let replies = [
             Reply::rpc(1, RpcResult { data: data.clone() }),
             Reply::connect(1, ConnectResult { data: data.clone(), ..Default::default() }),
-            Reply::history(1, HistoryResult { publications: vec![Publication::default(), publication.clone()], ..Default::default() }),
+            Reply::history(
+                1,
+                HistoryResult { publications: vec![Publication::default(), publication.clone()], ..Default::default() },
+            ),
             Reply::presence(1, PresenceResult { presence: BTreeMap::from([("c".into(), info.clone())]) }),
             Reply::push(Push { publication: Some(publication.clone()), ..Default::default() }),
         ];

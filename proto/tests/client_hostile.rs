@@ -1,5 +1,7 @@
 //! Input made to crash a server: it must cost the sender its connection and nobody anything else.
 
+#![allow(clippy::unwrap_used)] // in what tests share
+
 use std::ops::ControlFlow;
 
 use gyre_proto::Encoding::{self, Json, Protobuf};

@@ -52,7 +52,9 @@ pub(super) fn from_file(field: &Field, value: &Value, environment: &Environment)
 pub(super) fn from_text(field: &Field, text: &str, environment: &Environment) -> Result<Value, String> {
     match field.kind {
         Kind::Text(_) | Kind::Pem => Ok(json!(text)),
-        Kind::Int(_) => integer(text).map_or_else(|| Err(format!("{text:?} is not an integer")), |int| in_range(field, int)),
+        Kind::Int(_) => {
+            integer(text).map_or_else(|| Err(format!("{text:?} is not an integer")), |int| in_range(field, int))
+        }
         Kind::Bool => match text {
             "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(json!(true)),
             "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(json!(false)),
@@ -102,7 +104,8 @@ fn scalar(value: &Value) -> Option<String> {
 
 fn whole(number: &Number) -> Result<i64, String> {
     // A float up to 2^53 is exact; JSON and YAML writers produce 8000.0 and 1e6 for integers.
-    let float = || number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= 9.0e15).map(|float| float as i64);
+    let float =
+        || number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() <= 9.0e15).map(|float| float as i64);
     number.as_i64().or_else(float).ok_or_else(|| format!("{number} is not an integer"))
 }
 

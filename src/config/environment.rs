@@ -80,7 +80,8 @@ fn dotenv(text: &str) -> Result<Vec<(String, String)>, (usize, &'static str)> {
             rest = rest.find('\n').map_or("", |end| &rest[end..]);
             continue;
         }
-        let equals = rest.find(['=', '\n']).filter(|at| rest.as_bytes()[*at] == b'=').ok_or((line, "expected NAME=value"))?;
+        let equals =
+            rest.find(['=', '\n']).filter(|at| rest.as_bytes()[*at] == b'=').ok_or((line, "expected NAME=value"))?;
         let name = rest[..equals].trim();
         let name = name.strip_prefix("export ").unwrap_or(name).trim();
         if name.is_empty() || name.contains(|c: char| !c.is_ascii_alphanumeric() && !"_.-".contains(c)) {

@@ -15,7 +15,7 @@ pub(crate) enum Error {
         source: io::Error,
     },
     /// A command that cannot do without the file.
-    #[error("{}: config file not found", path.display())]
+    #[error("config file not found: {}", path.display())]
     FileMissing {
         /// As given.
         path: PathBuf,

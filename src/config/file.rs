@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn three_formats_give_one_tree() {
         let json = r#"{"http_server": {"port": 8001}, "channel": {"namespaces": [{"name": "a1", "presence": true}]}, "x": 1.5}"#;
-        let yaml = "http_server:\n  port: 8001\nchannel:\n  namespaces:\n    - name: a1\n      presence: true\nx: 1.5\n";
+        let yaml =
+            "http_server:\n  port: 8001\nchannel:\n  namespaces:\n    - name: a1\n      presence: true\nx: 1.5\n";
         let toml = "x = 1.5\n[http_server]\nport = 8001\n[[channel.namespaces]]\nname = \"a1\"\npresence = true\n";
         let tree = parse(json, Format::Json).unwrap();
         assert_eq!(parse(yaml, Format::Yaml).unwrap(), tree);
@@ -140,7 +141,8 @@ mod tests {
 
     #[test]
     fn keys_are_lowered_and_dots_nest() {
-        let Value::Object(fields) = json!({"Client.Token": {"A": 1}, "client": {"token": {"b": 2}}, "x": [{"Y": 1}]}) else {
+        let Value::Object(fields) = json!({"Client.Token": {"A": 1}, "client": {"token": {"b": 2}}, "x": [{"Y": 1}]})
+        else {
             unreachable!()
         };
         assert_eq!(Value::Object(lowered(fields)), json!({"client": {"token": {"a": 1, "b": 2}}, "x": [{"y": 1}]}));

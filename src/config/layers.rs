@@ -169,13 +169,7 @@ impl Filling<'_> {
         }
     }
 
-    fn single(
-        &self,
-        field: &Field,
-        given: Option<Value>,
-        path: &str,
-        name: Option<String>,
-    ) -> Result<Value, Error> {
+    fn single(&self, field: &Field, given: Option<Value>, path: &str, name: Option<String>) -> Result<Value, Error> {
         let (origin, text) = if let Some(flag) = self.sources.flags.iter().rfind(|flag| flag.path == path) {
             (format!("flag --{path}"), flag.value.as_str())
         } else if let Some((variable, text)) = name.and_then(|name| variable(self.sources, &name)) {
@@ -187,8 +181,11 @@ impl Filling<'_> {
             };
             return Ok(given.filter(|given| !is_zero(given)).unwrap_or_else(default));
         };
-        from_text(field, text, &self.sources.environment)
-            .map_err(|message| Error::Value { origin, key: path.to_owned(), message })
+        from_text(field, text, &self.sources.environment).map_err(|message| Error::Value {
+            origin,
+            key: path.to_owned(),
+            message,
+        })
     }
 
     fn items(
@@ -202,9 +199,10 @@ impl Filling<'_> {
         if let Some((variable, text)) = name.and_then(|name| variable(self.sources, &name)) {
             items = json_items(self.sources, self.warnings, fields, &variable, text, path)?;
         }
-        let filled = items.into_iter().enumerate().map(|(index, item)| {
-            self.object(fields, item, &format!("{path}.[{index}]"), None).map(Value::Object)
-        });
+        let filled = items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| self.object(fields, item, &format!("{path}.[{index}]"), None).map(Value::Object));
         filled.collect()
     }
 
@@ -239,11 +237,15 @@ impl Filling<'_> {
 
     fn report_unknown_variables(&mut self) {
         for name in self.sources.environment.names() {
-            let Some((prefix, rest)) = PREFIXES.iter().find_map(|prefix| Some((prefix, name.strip_prefix(prefix)?))) else {
+            let Some((prefix, rest)) = PREFIXES.iter().find_map(|prefix| Some((prefix, name.strip_prefix(prefix)?)))
+            else {
                 continue;
             };
             // Kubernetes sets X_PORT and X_SERVICE_HOST for every service X of its namespace.
-            let is_injected = rest.starts_with("PORT") || rest.starts_with("SERVICE_") || rest.contains("_PORT") || rest.contains("_SERVICE_");
+            let is_injected = rest.starts_with("PORT")
+                || rest.starts_with("SERVICE_")
+                || rest.contains("_PORT")
+                || rest.contains("_SERVICE_");
             if self.known.contains(rest) || self.known.contains(name) || rest.starts_with("VAR_") || is_injected {
                 continue;
             }
@@ -279,13 +281,15 @@ fn json_items(
     path: &str,
 ) -> Result<Vec<Object>, Error> {
     let origin = format!("environment variable {variable}");
-    let wrong = |message: &str| Error::Value { origin: origin.clone(), key: path.to_owned(), message: message.to_owned() };
+    let wrong =
+        |message: &str| Error::Value { origin: origin.clone(), key: path.to_owned(), message: message.to_owned() };
     let parsed: Vec<Object> = serde_json::from_str(text).map_err(|_| wrong("expected a JSON array of objects"))?;
     let mut reading =
         Reading { origin: &origin, variable: Some(variable), environment: &sources.environment, warnings };
-    let items = parsed.into_iter().enumerate().map(|(index, item)| {
-        reading.object(fields, file::lowered(item), &format!("{path}.[{index}]"))
-    });
+    let items = parsed
+        .into_iter()
+        .enumerate()
+        .map(|(index, item)| reading.object(fields, file::lowered(item), &format!("{path}.[{index}]")));
     items.collect()
 }
 

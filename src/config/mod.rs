@@ -50,17 +50,12 @@ impl Config {
         let mut warnings = loaded.warnings;
         unsupported::report(&loaded.tree, &mut warnings);
         validate::check(&loaded.tree, &loaded.origin, sources.dev, &mut warnings)?;
-        let config = typed(loaded.tree, sources)
-            .map_err(|error| Error::Value { origin: loaded.origin, key: "configuration".to_owned(), message: error.to_string() })?;
+        let config = typed(loaded.tree, sources).map_err(|error| Error::Value {
+            origin: loaded.origin,
+            key: "configuration".to_owned(),
+            message: error.to_string(),
+        })?;
         Ok((config, warnings))
-    }
-
-    /// Reads the same sources again. The environment is the one of the start, since a process cannot see another.
-    ///
-    /// # Errors
-    /// As [`Config::load`]; the present configuration stays as it is.
-    pub(crate) fn reload(&self) -> Result<(Self, Vec<Warning>), Error> {
-        Self::load(self.sources.clone())
     }
 }
 

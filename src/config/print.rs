@@ -4,7 +4,8 @@
 
 use super::layers::{self, join, variable_part};
 use super::schema::{Field, Kind, ROOT, each};
-use super::{Environment, Error, Format, Object, Sources, duration};
+use super::{Environment, Error, Format, Object, Sources, duration, validate};
+
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ impl Printable {
     /// Defaults, and over them the values of a file. The environment only fills `${CENTRIFUGO_VAR_X}` in.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read, or a node would refuse it.
     pub(crate) fn new(base: Option<&Path>, environment: &Environment) -> Result<Self, Error> {
         let sources = Sources {
             // No file has an empty name, so this reads as missing.
@@ -31,6 +32,7 @@ impl Printable {
             ..Sources::default()
         };
         let loaded = layers::read(&sources)?;
+        validate::check(&loaded.tree, &loaded.origin, false, &mut Vec::new())?;
         Ok(Self { tree: loaded.tree, base: loaded.file })
     }
 
@@ -56,6 +58,11 @@ impl Printable {
     }
 }
 
+/// As durations are written in configurations.
+pub(crate) fn duration_text(nanos: i64) -> String {
+    duration::format(nanos)
+}
+
 /// Any tree as a file; JSON has two spaces per level.
 pub(crate) fn to_text(tree: &Value, format: Format) -> anyhow::Result<String> {
     let mut text = match format {
@@ -71,7 +78,9 @@ pub(crate) fn to_text(tree: &Value, format: Format) -> anyhow::Result<String> {
 
 /// Options of the closed edition are printed once they are honoured, or when they were set.
 fn is_printed(field: &Field, value: &Value) -> bool {
-    !field.hidden && !matches!(field.kind, Kind::Opaque) && (!field.closed_edition || field.honoured || *value != field.default_value())
+    !field.hidden
+        && !matches!(field.kind, Kind::Opaque)
+        && (!field.closed_edition || field.honoured || *value != field.default_value())
 }
 
 fn readable(fields: &'static [Field], tree: &Object) -> Object {
@@ -174,7 +183,11 @@ fn describe(fields: &'static [Field], path: &str, section: &str, base_level: usi
             if !path.contains("[]") && !matches!(field.kind, Kind::Object(_)) {
                 let _ = write!(out, ". Variable: `CENTRIFUGO_{}`", path.to_uppercase().replace('.', "_"));
             }
-            out.push_str(if field.honoured || field.children().is_some() { ".\n\n" } else { ". Not supported yet.\n\n" });
+            out.push_str(if field.honoured || field.children().is_some() {
+                ".\n\n"
+            } else {
+                ". Not supported yet.\n\n"
+            });
         }
         let below = match field.kind {
             Kind::Items(_) | Kind::Named(_) => format!("{path}[]"),

@@ -199,9 +199,15 @@ fn old_names_work_and_warn() {
 fn contradictions_are_refused() {
     let options = |options: Value| json!({"channel": {"namespaces": [{"name": "first"}, options]}});
     for (file, expected) in [
-        (options(json!({"name": "chat", "history_size": 1})), "channel.namespaces.[1].history_size: namespace \"chat\": is set but history_ttl is not"),
+        (
+            options(json!({"name": "chat", "history_size": 1})),
+            "channel.namespaces.[1].history_size: namespace \"chat\": is set but history_ttl is not",
+        ),
         (options(json!({"name": "chat", "force_recovery": true})), "force_recovery: namespace \"chat\": needs history"),
-        (options(json!({"name": "chat", "history_size": 1, "history_ttl": "1500ms"})), "1.5s is not a whole number of seconds"),
+        (
+            options(json!({"name": "chat", "history_size": 1, "history_ttl": "1500ms"})),
+            "1.5s is not a whole number of seconds",
+        ),
         (options(json!({"name": "chat", "history_size": 1, "history_ttl": "721h"})), "is longer than history_meta_ttl"),
         (options(json!({"name": "c"})), "at least two characters"),
         (options(json!({"name": "first"})), "used twice"),
@@ -210,12 +216,18 @@ fn contradictions_are_refused() {
         (json!({"client": {"ping_interval": "10"}}), "client.ping_interval: \"10\" has no unit"),
         (json!({"client": {"token": {"audience": "a", "audience_regex": "b"}}}), "cannot be used together"),
         (json!({"client": {"token": {"user_id_claim": "a-b"}}}), "client.token.user_id_claim"),
-        (json!({"client": {"subscribe_to_user_personal_channel": {"enabled": true, "personal_channel_namespace": "none"}}}), "there is no namespace \"none\""),
+        (
+            json!({"client": {"subscribe_to_user_personal_channel": {"enabled": true, "personal_channel_namespace": "none"}}}),
+            "there is no namespace \"none\"",
+        ),
         (json!({"engine": {"type": "redis"}}), "engine.type: redis is not available"),
         (json!({"engine": {"type": "tarantool"}}), "engine.type: \"tarantool\" is unknown; it can be memory, redis"),
         (json!({"http_server": {"tls": {"enabled": true}}}), "TLS is not available"),
         (json!({"gyre": {"cores": "0"}}), "gyre.cores: 0 is not a possible number"),
-        (json!({"health": {"enabled": true, "handler_prefix": "/api/"}}), "/api is already taken by http_api.handler_prefix"),
+        (
+            json!({"health": {"enabled": true, "handler_prefix": "/api/"}}),
+            "/api is already taken by http_api.handler_prefix",
+        ),
         (json!({"http_server": {"port": "x"}}), "http_server.port: \"x\" is not an integer"),
         (json!({"channel": {"namespaces": "x"}}), "channel.namespaces: expected list of objects but found a string"),
         (json!({"http_server": []}), "http_server: expected object but found a list"),
@@ -225,7 +237,10 @@ fn contradictions_are_refused() {
         assert!(message.contains(".json: "), "{message}");
     }
     let message = refused(json!({}), &[("CENTRIFUGO_HEALTH_ENABLED", "yes")]);
-    assert_eq!(message, "environment variable CENTRIFUGO_HEALTH_ENABLED: health.enabled: \"yes\" is neither true nor false");
+    assert_eq!(
+        message,
+        "environment variable CENTRIFUGO_HEALTH_ENABLED: health.enabled: \"yes\" is neither true nor false"
+    );
 }
 
 /// Either half of the heartbeat may be off.
@@ -269,13 +284,18 @@ fn dev() {
 /// A reload sees the file's new content and the old environment and flags.
 #[test]
 fn reload_reads_the_same_sources() {
-    let sources = sources(r#"{"client": {"channel_limit": 1}}"#, "json", &[("CENTRIFUGO_LOG_LEVEL", "warn")], &[("http_server.port", "9000")]);
+    let sources = sources(
+        r#"{"client": {"channel_limit": 1}}"#,
+        "json",
+        &[("CENTRIFUGO_LOG_LEVEL", "warn")],
+        &[("http_server.port", "9000")],
+    );
     let path = sources.file.clone();
     let (config, _) = Config::load(sources).unwrap();
     fs::write(&path, r#"{"client": {"channel_limit": 2}}"#).unwrap();
-    let reloaded = config.reload().unwrap().0;
+    let reloaded = Config::load(config.sources.clone()).unwrap().0;
     fs::write(&path, "{").unwrap();
-    assert!(config.reload().is_err());
+    assert!(Config::load(config.sources.clone()).is_err());
     fs::remove_file(&path).unwrap();
     assert_eq!(reloaded.client.channel_limit, Some(2));
     assert_eq!(reloaded.http_server.port, 9000);

@@ -343,6 +343,7 @@ mod tests {
         assert!(decode(&deep(1_000_000)).is_err());
         assert!(decode(&"{\"subs\":".repeat(200_000)).is_err());
         assert!(algorithm_of("{\"alg\":".repeat(200_000).as_bytes()).is_err());
+        assert!(decode(&format!("{{\"exp\":\"{}\"}}", "[".repeat(1_000_000))).is_err());
         let many: Vec<String> = (0..20_000).map(|n| format!("\"c{}\":{{}}", n % 7_000)).collect();
         let claims = decode(&format!("{{\"subs\":{{{}}}}}", many.join(","))).unwrap();
         assert_eq!(claims.subs.len(), 7_000);

@@ -14,6 +14,8 @@ mod jws;
 mod keys;
 mod options;
 mod read;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 use bytes::Bytes;

@@ -57,7 +57,12 @@ pub(super) fn raw(value: &LazyValue<'_>) -> Bytes {
 /// A date in whole seconds: a number, or a text that holds one.
 pub(super) fn date(value: &LazyValue<'_>) -> Result<Option<i64>, TokenError> {
     let seconds: Option<f64> = if value.is_str() {
-        sonic_rs::from_str(&text(value)?).map(Some).map_err(|_| MALFORMED)?
+        let number = text(value)?;
+        // Nothing has walked the inside of this text, and brackets are not for the parser to find.
+        if !number.starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
+            return Err(MALFORMED);
+        }
+        sonic_rs::from_str(&number).map(Some).map_err(|_| MALFORMED)?
     } else {
         typed(value)?
     };

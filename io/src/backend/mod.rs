@@ -21,5 +21,4 @@ pub(crate) mod errno {
 
     pub(crate) const AGAIN: i32 = Errno::AGAIN.raw_os_error();
     pub(crate) const NOBUFS: i32 = Errno::NOBUFS.raw_os_error();
-    pub(crate) const CANCELED: i32 = Errno::CANCELED.raw_os_error();
 }

@@ -198,10 +198,17 @@ impl Ring {
 
     /// Hands everything queued to the kernel, which executes sends before it returns.
     pub(crate) fn submit(&mut self) {
-        let queued = self.ring.submission().len() as u32;
-        // SAFETY: no argument is passed.
-        let result = unsafe { self.ring.submitter().enter::<()>(queued, 0, ENTER_GETEVENTS, None) };
-        tolerate(result);
+        loop {
+            let queued = self.ring.submission().len() as u32;
+            // SAFETY: no argument is passed.
+            let result = unsafe { self.ring.submitter().enter::<()>(queued, 0, ENTER_GETEVENTS, None) };
+            tolerate(result);
+            if self.ring.submission().is_empty() {
+                return;
+            }
+            // The kernel is out of memory for requests. What is queued points into arenas of this turn: insist.
+            std::thread::yield_now();
+        }
     }
 
     /// Submits and waits for one event or the end of the time. Skips the system call if there is nothing to do.
@@ -220,6 +227,9 @@ impl Ring {
                 // SAFETY: args and the time it points to live until the call returns.
                 let result = unsafe { self.ring.submitter().enter(queued, 1, flags, Some(&args)) };
                 tolerate(result);
+                if !self.ring.submission().is_empty() {
+                    self.submit();
+                }
             }
         }
     }

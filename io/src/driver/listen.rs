@@ -149,7 +149,7 @@ impl Driver {
         }
         match result {
             Ok(index) => {
-                let conn = self.open_connection(index, listener);
+                let conn = self.open_connection(index);
                 handler.accepted(self, conn, usize::from(listener));
             }
             Err(_) if listening.stopped => {}
@@ -161,8 +161,8 @@ impl Driver {
         }
     }
 
-    fn open_connection(&mut self, index: u32, listener: u16) -> gyre_proto::ids::ConnId {
-        let conn = self.table.open(index, listener);
+    fn open_connection(&mut self, index: u32) -> gyre_proto::ids::ConnId {
+        let conn = self.table.open(index);
         self.stats.accepted += 1;
         self.open_stream(conn);
         self.arm_timer(conn, TimerUse::Stream, self.now_ms + UNCLAIMED_MS);

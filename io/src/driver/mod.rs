@@ -28,8 +28,8 @@ use crate::wheel::Wheel;
 use flush::Record;
 pub use listen::{BindError, Listener, bind_listeners};
 use listen::Listening;
-pub(crate) use slot::{Cold, Phase, Slot, TimerUse};
 use slot::Table;
+pub(crate) use slot::{Phase, TimerUse};
 pub use turn::{CoreHandle, CoreOptions, spawn_core};
 
 /// What the owner of the connections implements: the data plane, the load generator, an example. Every method runs

@@ -47,7 +47,6 @@ pub(crate) struct Slot {
     pub(crate) generation: u32,
     /// Bytes in the outbox and in `Cold::pending`.
     pub(crate) unsent: u32,
-    pub(crate) listener: u16,
     /// Index into the driver's table of WebSocket options.
     pub(crate) options: u8,
     pub(crate) phase: Phase,
@@ -90,7 +89,6 @@ impl Slot {
         outbox: Queue::EMPTY,
         generation: 0,
         unsent: 0,
-        listener: 0,
         options: 0,
         phase: Phase::Vacant,
         timer: TimerUse::None,
@@ -145,14 +143,14 @@ pub(crate) struct Table {
 
 impl Table {
     /// Opens the slot that the kernel chose for a new connection.
-    pub(crate) fn open(&mut self, index: u32, listener: u16) -> ConnId {
+    pub(crate) fn open(&mut self, index: u32) -> ConnId {
         while self.chunks.len() * TABLE_CHUNK <= index as usize {
             self.chunks.push((0..TABLE_CHUNK).map(|_| Slot::VACANT()).collect());
         }
         let slot = self.at(index);
         assert_eq!(slot.phase, Phase::Vacant, "the kernel gave out slot {index} twice");
         let generation = slot.generation.wrapping_add(1);
-        *slot = Slot { generation, listener, phase: Phase::Stream, ..Slot::VACANT() };
+        *slot = Slot { generation, phase: Phase::Stream, ..Slot::VACANT() };
         self.open += 1;
         ConnId { index, generation }
     }

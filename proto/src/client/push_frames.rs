@@ -17,9 +17,9 @@ pub fn encode_publication_push(
     out: &mut Vec<u8>,
 ) -> Result<(), InappropriateJson> {
     match encoding {
-        Encoding::Json => json_push(channel, out, |push| {
-            push.message("pub", Some(publication), write_json::publication)
-        }),
+        Encoding::Json => {
+            json_push(channel, out, |push| push.message("pub", Some(publication), write_json::publication))
+        }
         Encoding::Protobuf => {
             protobuf_push(channel, PUBLICATION, publication.encoded_len(), out);
             publication.encode_raw(out);

@@ -42,7 +42,8 @@ pub(super) fn push(push: &Push, object: &mut Object<'_>) -> Written {
     object.number("id", push.id);
     object.string("channel", &push.channel);
     object.message("pub", push.publication.as_ref(), publication)?;
-    object.message("join", push.join.as_ref(), |join, object| object.message("info", join.info.as_ref(), client_info))?;
+    object
+        .message("join", push.join.as_ref(), |join, object| object.message("info", join.info.as_ref(), client_info))?;
     object.message("leave", push.leave.as_ref(), |leave, object| {
         object.message("info", leave.info.as_ref(), client_info)
     })?;

@@ -10,7 +10,7 @@ const NESTING_MAX: u32 = u128::BITS;
 
 /// Where the first JSON value of `text` ends (offset of the byte after it), or `None` if there is no valid value.
 ///
-/// White space before the value is skipped; what follows it is not looked at. Bytes of strings are not checked for UTF-8.
+/// White space before the value is skipped; what follows it is not looked at. Strings are not checked for UTF-8.
 pub(crate) fn value_end(text: &[u8]) -> Option<usize> {
     let mut open = Open::default();
     let mut at = skip_space(text, 0);
@@ -65,10 +65,9 @@ pub(crate) fn value_end(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Whether `text` is one JSON value in UTF-8 with nothing but white space around it. Nesting beyond 512 levels is not.
+/// Whether `text` is one JSON value in UTF-8, at most 128 levels deep, with nothing but white space around it.
 pub fn is_value(text: &[u8]) -> bool {
-    value_end(text).is_some_and(|end| skip_space(text, end) == text.len())
-        && simdutf8::basic::from_utf8(text).is_ok()
+    value_end(text).is_some_and(|end| skip_space(text, end) == text.len()) && simdutf8::basic::from_utf8(text).is_ok()
 }
 
 /// Offset of the first byte at or after `at` that is not white space.
@@ -193,21 +192,25 @@ mod tests {
     /// A payload accepted wrongly disconnects every JSON subscriber; one refused wrongly its publisher.
     #[test]
     fn accepts_json_and_nothing_else() {
-        for good in [
+        #[rustfmt::skip]
+        let good = [
             "0", "-0", "1", "-12.50e+3", "1E5", "1e-05", "0.0", "true", "false", "null", r#""""#, r#""a""#, "[]", "{}",
             " [ ] ", "\t{ }\r\n", "[[],[{}]]", r#"{"a":{"b":[1,2,{"c":null}]},"d":""}"#, "[1 , 2]",
             r#"{ "a" : 1 , "b" : [ true ] }"#, r#""\"\\\/\b\f\n\r\t\u00e9\uD83D\uDE00""#, "\"\u{7f}żółć\u{2028}\"",
             r#""1234567""#, r#""12345678""#, r#""123456789012345\n678""#, "12345678901234567890123456789012345678901.5",
-        ] {
-            assert!(is_value(good.as_bytes()), "{good}");
+        ];
+        for text in good {
+            assert!(is_value(text.as_bytes()), "{text}");
         }
-        for bad in [
+        #[rustfmt::skip]
+        let bad = [
             "", " ", "-", "01", "1.", ".5", "1e", "1e+", "+1", "--1", "tru", "True", "nul", "NaN", "'a'", "\"", "\"a",
             r#""\x""#, r#""\u12""#, r#""\u12G4""#, r#""\uzzzz""#, r#""\"#, "\"\n\"", "\"1234567\u{1}\"", "\"\0\"", "[",
             "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "{", "}", r#"{"a"}"#, r#"{"a":}"#, r#"{"a":1,}"#, "{a:1}",
             r#"{"a" 1}"#, "{1:1}", "[}", "{]", r#"{"a":[}"#, "1 2", "{}{}", "[]]", "\u{feff}1", "/**/1", "{,}",
-        ] {
-            assert!(!is_value(bad.as_bytes()), "{bad}");
+        ];
+        for text in bad {
+            assert!(!is_value(text.as_bytes()), "{text}");
         }
     }
 

@@ -92,11 +92,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Relaxed<D> {
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.0.deserialize_option(Inner { visitor, fields: &[] })
     }
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, D::Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
         self.0.deserialize_newtype_struct(name, Inner { visitor, fields: &[] })
     }
     fn deserialize_enum<V: Visitor<'de>>(

@@ -7,12 +7,20 @@ pub(super) const CHANNEL: &[Field] = &[
     object("proxy", CHANNEL_PROXY, "Backend calls used by the proxy called default."),
     object("without_namespace", OPTIONS, "Options of channels whose name has no namespace.").honoured(),
     named("namespaces", NAMESPACE, "Namespaces: channels that share a name prefix and these options.").honoured(),
-    duration("history_meta_ttl", hours(720), "How long offset and epoch of an inactive stream are kept; whole seconds.").honoured(),
-    text("publication_data_format", "", "What publication data must be: json, json_object or binary; empty rejects only empty data.")
-        .honoured(),
+    duration(
+        "history_meta_ttl",
+        hours(720),
+        "How long offset and epoch of an inactive stream are kept; whole seconds.",
+    )
+    .honoured(),
+    text(
+        "publication_data_format",
+        "",
+        "What publication data must be: json, json_object or binary; empty rejects only empty data.",
+    )
+    .honoured(),
     int("max_length", 255, "Longest channel name a client may subscribe to, in bytes.").honoured(),
-    text("private_prefix", "$", "Marks channels that need a subscription token.")
-        .honoured(),
+    text("private_prefix", "$", "Marks channels that need a subscription token.").honoured(),
     text("namespace_boundary", ":", "Ends the namespace part of a channel name.").honoured(),
     text("user_boundary", "#", "Starts the list of users at the end of a channel name.").honoured(),
     text("user_separator", ",", "Separates users in that list.").honoured(),
@@ -32,7 +40,8 @@ const CHANNEL_PROXY: &[Field] = &[
 ];
 
 const NAMESPACE: &[Field] = &[
-    text("name", "", "Name before the namespace boundary; at least two of letters, digits, dash, underscore and dot.").honoured(),
+    text("name", "", "Name before the namespace boundary; at least two of letters, digits, dash, underscore and dot.")
+        .honoured(),
     inline(OPTIONS),
     text("pattern", "", "Channel pattern of the namespace.").closed_edition(),
 ];
@@ -49,7 +58,8 @@ const OPTIONS: &[Field] = &[
     boolean("allow_positioning", "A client may ask for position tracking.").honoured(),
     boolean("force_recovery", "Recovers missed publications for every subscription.").honoured(),
     boolean("allow_recovery", "A client may ask for recovery.").honoured(),
-    text("force_recovery_mode", "", "stream recovers what was missed, cache delivers the latest publication only.").neutral(&["stream"]),
+    text("force_recovery_mode", "", "stream recovers what was missed, cache delivers the latest publication only.")
+        .neutral(&["stream"]),
     boolean("auto_cache_recover", "Delivers the latest publication on every subscribe."),
     texts("allowed_delta_types", &[], "Delta encodings clients may negotiate: fossil."),
     boolean("delta_publish", "Treats every publication as suited for delta."),
@@ -60,14 +70,19 @@ const OPTIONS: &[Field] = &[
     boolean("allow_publish_for_subscriber", "Clients may publish to channels they are subscribed to.").honoured(),
     boolean("allow_publish_for_anonymous", "Together with one of the options above: anonymous clients too.").honoured(),
     boolean("allow_presence_for_client", "Clients with a user id may ask for presence.").honoured(),
-    boolean("allow_presence_for_subscriber", "Clients may ask for presence of channels they are subscribed to.").honoured(),
-    boolean("allow_presence_for_anonymous", "Together with one of the options above: anonymous clients too.").honoured(),
+    boolean("allow_presence_for_subscriber", "Clients may ask for presence of channels they are subscribed to.")
+        .honoured(),
+    boolean("allow_presence_for_anonymous", "Together with one of the options above: anonymous clients too.")
+        .honoured(),
     boolean("allow_history_for_client", "Clients with a user id may read history.").honoured(),
     boolean("allow_history_for_subscriber", "Clients may read history of channels they are subscribed to.").honoured(),
     boolean("allow_history_for_anonymous", "Together with one of the options above: anonymous clients too.").honoured(),
-    boolean("allow_user_limited_channels", "Channels that list users in their name are open to exactly those.").honoured(),
-    text("channel_regex", "", "Must match in the part of the name after the namespace; replaces the ASCII check.").honoured(),
-    text("publication_data_format", "", "json, json_object or binary; empty is channel.publication_data_format.").honoured(),
+    boolean("allow_user_limited_channels", "Channels that list users in their name are open to exactly those.")
+        .honoured(),
+    text("channel_regex", "", "Must match in the part of the name after the namespace; replaces the ASCII check.")
+        .honoured(),
+    text("publication_data_format", "", "json, json_object or binary; empty is channel.publication_data_format.")
+        .honoured(),
     boolean("subscribe_proxy_enabled", "Asks the backend about every subscribe."),
     text("subscribe_proxy_name", "default", "Proxy asked about subscribes."),
     boolean("publish_proxy_enabled", "Asks the backend about every client publication."),
@@ -90,7 +105,8 @@ const OPTIONS: &[Field] = &[
     boolean("shared_position_sync", "Shares position checks of a channel between its subscribers.").closed_edition(),
     boolean("keep_latest_publication", "Keeps the latest publication in memory as base for delta.").closed_edition(),
     boolean("allow_channel_compaction", "Replaces channel names by numbers for clients that ask.").closed_edition(),
-    duration("client_publish_debounce_interval", 0, "Tells clients to hold back frequent publications.").closed_edition(),
+    duration("client_publish_debounce_interval", 0, "Tells clients to hold back frequent publications.")
+        .closed_edition(),
     int("batch_max_size", 0, "Publications per batch.").closed_edition(),
     duration("batch_max_delay", 0, "How long a batch may wait.").closed_edition(),
     boolean("batch_flush_latest", "Sends only the newest publication of a batch.").closed_edition(),

@@ -4,9 +4,14 @@ use super::shapes::{PROXY, TOKEN};
 use super::*;
 
 pub(super) const CLIENT: &[Field] = &[
-    texts("allowed_origins", &[], "Globs for the Origin header of browsers; * accepts all, an empty list refuses all.").honoured(),
-    object("token", TOKEN, "Verification of connection tokens, and of subscription tokens unless those have their own section.")
+    texts("allowed_origins", &[], "Globs for the Origin header of browsers; * accepts all, an empty list refuses all.")
         .honoured(),
+    object(
+        "token",
+        TOKEN,
+        "Verification of connection tokens, and of subscription tokens unless those have their own section.",
+    )
+    .honoured(),
     object("subscription_token", SUBSCRIPTION_TOKEN, "Separate verification of subscription tokens.").honoured(),
     object(
         "proxy",
@@ -16,7 +21,8 @@ pub(super) const CLIENT: &[Field] = &[
         ],
         "Backend calls for connections.",
     ),
-    boolean("allow_anonymous_connect_without_token", "A connection without a token becomes the anonymous user.").honoured(),
+    boolean("allow_anonymous_connect_without_token", "A connection without a token becomes the anonymous user.")
+        .honoured(),
     boolean("disallow_anonymous_connection_tokens", "Refuses connection tokens with an empty user.").honoured(),
     duration("ping_interval", secs(25), "Time between pings; -1 turns them off.").honoured(),
     duration("pong_timeout", secs(8), "How long the answer to a ping may take; -1 turns the check off.").honoured(),
@@ -24,11 +30,21 @@ pub(super) const CLIENT: &[Field] = &[
     duration("expired_sub_close_delay", secs(25), "Grace for refreshing an expired subscription.").honoured(),
     duration("stale_close_delay", secs(10), "Closes connections that sent no connect command for so long.").honoured(),
     int("channel_limit", 128, "Subscriptions per connection; negative is unlimited.").honoured(),
-    int("queue_max_size", 1_048_576, "Outgoing bytes a connection may have waiting before it is closed as slow.").honoured(),
-    duration("presence_update_interval", secs(27), "How often presence is refreshed and positions and expiry are checked.").honoured(),
-    int("concurrency", 0, "Commands of one connection handled at the same time; 0 and 1 are one after the other."),
-    duration("channel_position_check_delay", secs(40), "How often the position of a subscription is compared with its stream.")
+    int("queue_max_size", 1_048_576, "Outgoing bytes a connection may have waiting before it is closed as slow.")
         .honoured(),
+    duration(
+        "presence_update_interval",
+        secs(27),
+        "How often presence is refreshed and positions and expiry are checked.",
+    )
+    .honoured(),
+    int("concurrency", 0, "Commands of one connection handled at the same time; 0 and 1 are one after the other."),
+    duration(
+        "channel_position_check_delay",
+        secs(40),
+        "How often the position of a subscription is compared with its stream.",
+    )
+    .honoured(),
     duration("channel_position_max_time_lag", 0, "Lag of the broker that counts as lost messages."),
     int("connection_limit", 0, "Connections of this node; 0 is unlimited."),
     int("user_connection_limit", 0, "Connections of one user on this node; 0 is unlimited.").honoured(),
@@ -38,9 +54,15 @@ pub(super) const CLIENT: &[Field] = &[
     int("recovery_max_publication_limit", 300, "Publications that one recovery may deliver.").honoured(),
     text("user_id_http_header", "", "Header of a trusted proxy that holds the user id."),
     boolean("insecure", "No authentication and no permission checks. For development only.").honoured(),
-    boolean("insecure_skip_token_signature_verify", "Accepts tokens with any signature. For development only.").honoured(),
-    object("subscribe_to_user_personal_channel", PERSONAL_CHANNEL, "Subscribes every user to a channel of its own.").honoured(),
-    object("connect_code_to_unidirectional_disconnect", DISCONNECT_MAP, "Disconnect codes of unidirectional transports."),
+    boolean("insecure_skip_token_signature_verify", "Accepts tokens with any signature. For development only.")
+        .honoured(),
+    object("subscribe_to_user_personal_channel", PERSONAL_CHANNEL, "Subscribes every user to a channel of its own.")
+        .honoured(),
+    object(
+        "connect_code_to_unidirectional_disconnect",
+        DISCONNECT_MAP,
+        "Disconnect codes of unidirectional transports.",
+    ),
     duration("write_delay", 0, "Collects messages of a connection for so long.").closed_edition(),
     boolean("write_with_timer", "Collects with a timer instead of a task.").closed_edition(),
     duration("queue_shrink_delay", 0, "Delays giving back queue memory.").closed_edition(),
@@ -52,8 +74,10 @@ pub(super) const CLIENT: &[Field] = &[
 
 const SWITCHED_PROXY: &[Field] = &[boolean("enabled", "Turns the call on."), inline(PROXY)];
 
-const SUBSCRIPTION_TOKEN: &[Field] =
-    &[boolean("enabled", "Uses these settings, and nothing of client.token, for subscription tokens.").honoured(), inline(TOKEN)];
+const SUBSCRIPTION_TOKEN: &[Field] = &[
+    boolean("enabled", "Uses these settings, and nothing of client.token, for subscription tokens.").honoured(),
+    inline(TOKEN),
+];
 
 const PERSONAL_CHANNEL: &[Field] = &[
     boolean("enabled", "Turns personal channels on.").honoured(),

@@ -23,7 +23,11 @@ macro_rules! publication_data_mode {
             "publication_data_mode",
             &[
                 boolean("enabled", "Takes messages as publication data instead of commands."),
-                text(concat!("channels_", $word), "centrifugo-channels", "Where the channels are, separated by commas."),
+                text(
+                    concat!("channels_", $word),
+                    "centrifugo-channels",
+                    "Where the channels are, separated by commas.",
+                ),
                 text(concat!("idempotency_key_", $word), "centrifugo-idempotency-key", "Where the idempotency key is."),
                 text(concat!("delta_", $word), "centrifugo-delta", "Where the delta flag is."),
                 text(concat!("version_", $word), "centrifugo-version", "Where the version is."),

@@ -5,7 +5,8 @@ use super::*;
 
 pub(super) const SECTIONS: &[Field] = &[
     object("user_status", USER_STATUS, "When users were last active and online.").closed_edition(),
-    object("singleflight", &[boolean("enabled", "Turns it on.")], "Joins identical reads that run at the same time.").closed_edition(),
+    object("singleflight", &[boolean("enabled", "Turns it on.")], "Joins identical reads that run at the same time.")
+        .closed_edition(),
     field("brokers", Kind::Opaque, "Brokers that namespaces can name.").closed_edition(),
     field("presence_managers", Kind::Opaque, "Presence managers that namespaces can name.").closed_edition(),
     field("map_brokers", Kind::Opaque, "Map brokers that namespaces can name.").closed_edition(),

@@ -44,7 +44,8 @@ pub(crate) const ROOT: &[Field] = &[
     object("graphite", GRAPHITE, "Metrics for Graphite."),
     object("usage_stats", &[boolean("disabled", "Gyre never reports usage.").honoured()], "Usage reports.").honoured(),
     object("node", NODE, "This node.").honoured(),
-    object("shutdown", &[duration("timeout", secs(30), "How long a graceful stop may take.").honoured()], "Stopping.").honoured(),
+    object("shutdown", &[duration("timeout", secs(30), "How long a graceful stop may take.").honoured()], "Stopping.")
+        .honoured(),
     text("pid_file", "", "File for the process id.").honoured(),
     boolean("enable_unreleased_features", "Has no meaning here.").honoured(),
     named("consumers", CONSUMER, "Systems from which commands and publications are taken."),
@@ -74,9 +75,9 @@ const TLS_AUTOCERT: &[Field] = &[
     text("http_addr", ":80", "Where challenges are answered."),
 ];
 
-const GYRE: &[Field] = &[
-    text("cores", "auto", "Which CPUs run a core: auto, a number of cores, or a list of CPUs such as 2-5,8.").honoured(),
-];
+const GYRE: &[Field] =
+    &[text("cores", "auto", "Which CPUs run a core: auto, a number of cores, or a list of CPUs such as 2-5,8.")
+        .honoured()];
 
 const LOG: &[Field] = &[
     text("level", "info", "none, trace, debug, info, warn, error or fatal.").honoured(),
@@ -169,7 +170,8 @@ const UNI_GRPC: &[Field] = &[
     object("tls", TLS, "TLS of the listener."),
 ];
 
-const INIT: &[Field] = &[boolean("enabled", "Turns the endpoint on."), text("handler_prefix", "/connection/init", "Path.")];
+const INIT: &[Field] =
+    &[boolean("enabled", "Turns the endpoint on."), text("handler_prefix", "/connection/init", "Path.")];
 
 const ADMIN: &[Field] = &[
     boolean("enabled", "Turns the interface on."),

@@ -21,8 +21,16 @@ pub(super) const REDIS: &[Field] = &[
     text("password", "", "Password."),
     text("client_name", "", "Name that connections announce to Redis."),
     boolean("force_resp2", "Speaks the older protocol only."),
-    texts("cluster_address", &[], "Cluster mode: each entry is one shard and may hold several seeds, separated by commas."),
-    texts("sentinel_address", &[], "Sentinel mode: each entry is one shard and may hold several Sentinels, separated by commas."),
+    texts(
+        "cluster_address",
+        &[],
+        "Cluster mode: each entry is one shard and may hold several seeds, separated by commas.",
+    ),
+    texts(
+        "sentinel_address",
+        &[],
+        "Sentinel mode: each entry is one shard and may hold several Sentinels, separated by commas.",
+    ),
     text("sentinel_user", "", "ACL user towards Sentinel."),
     text("sentinel_password", "", "Password towards Sentinel."),
     text("sentinel_client_name", "", "Name that connections announce to Sentinel."),
@@ -84,10 +92,14 @@ const PROXY_GRPC: &[Field] = &[
 pub(super) const TOKEN: &[Field] = &[
     text("hmac_secret_key", "", "Key of HS256, HS384 and HS512 tokens.").honoured(),
     text("hmac_previous_secret_key", "", "Older HMAC key, tried when the current one does not match.").honoured(),
-    int("hmac_previous_secret_key_valid_until", 0, "Unix time in seconds after which the older key is not tried; 0 is no end.")
-        .honoured(),
-    text("rsa_public_key", "", "PEM text of the public key for RS256, RS384 and RS512 tokens.").honoured(),
-    text("ecdsa_public_key", "", "PEM text of the public key for ES256, ES384 or ES512 tokens.").honoured(),
+    int(
+        "hmac_previous_secret_key_valid_until",
+        0,
+        "Unix time in seconds after which the older key is not tried; 0 is no end.",
+    )
+    .honoured(),
+    text("rsa_public_key", "", "PEM text of the public key for RS256, RS384 and RS512 tokens."),
+    text("ecdsa_public_key", "", "PEM text of the public key for ES256, ES384 or ES512 tokens."),
     text("jwks_public_endpoint", "", "URL of a JSON Web Key Set; replaces the static keys."),
     text("audience", "", "Value the aud claim must contain.").honoured(),
     text("audience_regex", "", "Regular expression for the aud claim.").honoured(),
@@ -134,7 +146,11 @@ pub(super) const WEBSOCKET_TUNING: &[Field] = &[
     boolean("use_write_buffer_pool", "Shares write buffers; they always are here, so the value has no effect."),
     duration("write_timeout", secs(1), "How long one write may take."),
     int("message_size_limit", 65536, "Largest message of a client in bytes.").honoured().range(i64::MIN, 1 << 30),
-    int("decompressed_message_size_limit", 0, "Largest message after decompression in bytes; 0 is ten times message_size_limit."),
+    int(
+        "decompressed_message_size_limit",
+        0,
+        "Largest message after decompression in bytes; 0 is ten times message_size_limit.",
+    ),
 ];
 
 pub(super) const POSTGRES: &[Field] = &[

@@ -72,10 +72,6 @@ pub(crate) struct Token {
     pub(crate) hmac_previous_secret_key: Secret,
     /// Unix seconds of this node's clock after which the previous key is not tried, 0 = no end.
     pub(crate) hmac_previous_secret_key_valid_until: i64,
-    /// PEM text: public key (SPKI) or certificate, empty = RS* refused.
-    pub(crate) rsa_public_key: String,
-    /// PEM text: public key (SPKI) or certificate, empty = ES* refused.
-    pub(crate) ecdsa_public_key: String,
     /// `aud` must contain this, empty = not checked.
     pub(crate) audience: String,
     /// `aud` must have an item that matches, empty = not checked.

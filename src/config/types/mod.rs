@@ -8,8 +8,8 @@ mod channel;
 mod client;
 mod values;
 
-pub(crate) use channel::{Channel, ChannelOptions, Namespace};
-pub(crate) use client::{Client, SubscriptionToken, Token, UserPersonalChannel};
+pub(crate) use channel::{Channel, ChannelOptions};
+pub(crate) use client::{Client, Token};
 pub(crate) use values::{Cores, DataFormat, LogLevel, Secret};
 
 use serde::Deserialize;
@@ -45,7 +45,7 @@ pub(crate) struct Config {
     /// File that holds the process id while the node runs.
     #[serde(deserialize_with = "path")]
     pub(crate) pid_file: Option<PathBuf>,
-    /// Where this configuration came from; [`Config::reload`] reads it again.
+    /// Where this configuration came from; [`Config::load`] reads it again.
     #[serde(skip)]
     pub(crate) sources: super::Sources,
 }

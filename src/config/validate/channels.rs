@@ -30,7 +30,8 @@ fn personal_channel(check: &Check<'_>) -> Result<(), Wrong> {
         return Ok(());
     }
     let name = check.text(&join(PATH, "personal_channel_namespace"));
-    let namespace = check.items("channel.namespaces").map(|(_, options)| options).find(|options| name_of(options) == name);
+    let namespace =
+        check.items("channel.namespaces").map(|(_, options)| options).find(|options| name_of(options) == name);
     let has_presence = match namespace {
         _ if name.is_empty() => check.is_on("channel.without_namespace.presence"),
         Some(options) => options.get("presence") == Some(&Value::Bool(true)),
@@ -62,12 +63,16 @@ impl Options<'_> {
             one_of(&join(self.path, "allowed_delta_types"), delta.as_str().unwrap_or_default(), &["fossil"])?;
         }
         self.history()?;
-        if self.is_on("auto_cache_recover") && !(self.is_on("force_recovery") && self.text("force_recovery_mode") == "cache") {
+        if self.is_on("auto_cache_recover")
+            && !(self.is_on("force_recovery") && self.text("force_recovery_mode") == "cache")
+        {
             return self.wrong("auto_cache_recover", "needs force_recovery and force_recovery_mode cache");
         }
         let others = ["subscribe_proxy_enabled", "publish_proxy_enabled", "sub_refresh_proxy_enabled"];
         match others.iter().find(|other| self.is_on("subscribe_stream_proxy_enabled") && self.is_on(other)) {
-            Some(other) => self.wrong("subscribe_stream_proxy_enabled", &format!("cannot be used together with {other}")),
+            Some(other) => {
+                self.wrong("subscribe_stream_proxy_enabled", &format!("cannot be used together with {other}"))
+            }
             None => Ok(()),
         }
     }
@@ -78,7 +83,8 @@ impl Options<'_> {
         whole_seconds(&join(self.path, "history_ttl"), ttl)?;
         whole_seconds(&join(self.path, "history_meta_ttl"), own_meta_ttl)?;
         if (size > 0) != (ttl > 0) {
-            let (set, missing) = if size > 0 { ("history_size", "history_ttl") } else { ("history_ttl", "history_size") };
+            let (set, missing) =
+                if size > 0 { ("history_size", "history_ttl") } else { ("history_ttl", "history_size") };
             return self.wrong(set, &format!("is set but {missing} is not; history needs both, or none"));
         }
         let meta_ttl = if own_meta_ttl > 0 { own_meta_ttl } else { self.meta_ttl };
@@ -116,7 +122,9 @@ impl Options<'_> {
 fn whole_seconds(key: &str, nanos: i64) -> Result<(), Wrong> {
     match nanos {
         nanos if nanos < 0 => wrong(key, format!("{} must not be negative", duration::format(nanos))),
-        nanos if nanos % SECOND != 0 => wrong(key, format!("{} is not a whole number of seconds", duration::format(nanos))),
+        nanos if nanos % SECOND != 0 => {
+            wrong(key, format!("{} is not a whole number of seconds", duration::format(nanos)))
+        }
         _ => Ok(()),
     }
 }

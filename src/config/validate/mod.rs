@@ -100,7 +100,9 @@ impl Check<'_> {
             }
         }
         match TLS_SWITCHES.iter().find(|path| self.is_on(path)) {
-            Some(path) => wrong(*path, format!("TLS {here}; turn it off and let a proxy in front of gyre terminate it")),
+            Some(path) => {
+                wrong(*path, format!("TLS {here}; turn it off and let a proxy in front of gyre terminate it"))
+            }
             None => Ok(()),
         }
     }
@@ -111,7 +113,9 @@ impl Check<'_> {
         }
         let address = self.text("http_server.address");
         if dev && !is_loopback(address) {
-            let message = format!("--dev opens everything to everyone and serves 127.0.0.1 only, not {address:?}; remove the option or --dev");
+            let message = format!(
+                "--dev opens everything to everyone and serves 127.0.0.1 only, not {address:?}; remove the option or --dev"
+            );
             return wrong("http_server.address", message);
         }
         let served = ENDPOINTS.iter().filter(|(switch, on, _)| self.is_on(switch) == *on);
@@ -128,7 +132,10 @@ impl Check<'_> {
         let (ping, pong) = (self.number("client.ping_interval"), self.number("client.pong_timeout"));
         if ping > 0 && pong > 0 && ping <= pong {
             let (ping, pong) = (super::duration::format(ping), super::duration::format(pong));
-            return wrong("client.ping_interval", format!("{ping} must be greater than client.pong_timeout, which is {pong}"));
+            return wrong(
+                "client.ping_interval",
+                format!("{ping} must be greater than client.pong_timeout, which is {pong}"),
+            );
         }
         for section in ["client.token", "client.subscription_token"] {
             let text = |name: &str| self.text(&join(section, name)).to_owned();
@@ -138,7 +145,10 @@ impl Check<'_> {
             for name in ["audience", "issuer"] {
                 let pattern = format!("{name}_regex");
                 if !text(name).is_empty() && !text(&pattern).is_empty() {
-                    return wrong(join(section, &pattern), format!("cannot be used together with {section}.{name}; remove one"));
+                    return wrong(
+                        join(section, &pattern),
+                        format!("cannot be used together with {section}.{name}; remove one"),
+                    );
                 }
             }
         }
@@ -153,7 +163,10 @@ impl Check<'_> {
                 let name = name_of(item);
                 check_name(&join(&at, "name"), name, more, &mut seen)?;
                 if path == "proxies" && name == "default" {
-                    return wrong(join(&at, "name"), "default is the name of the proxies in other sections; use another one");
+                    return wrong(
+                        join(&at, "name"),
+                        "default is the name of the proxies in other sections; use another one",
+                    );
                 }
                 if path == "proxies" && item.get("endpoint").and_then(Value::as_str).unwrap_or_default().is_empty() {
                     return wrong(join(&at, "endpoint"), format!("proxy {name:?} needs one"));
@@ -176,10 +189,12 @@ impl Check<'_> {
         let origins = value_at(self.tree, "client.allowed_origins").and_then(Value::as_array);
         for origin in origins.into_iter().flatten().filter_map(Value::as_str) {
             if origin == "*" {
-                let note = "client.allowed_origins: * lets pages of any site connect with their visitors' network access";
+                let note =
+                    "client.allowed_origins: * lets pages of any site connect with their visitors' network access";
                 warnings.push(Warning::Note(note.to_owned()));
             } else if origin.contains(|c: char| c.is_ascii_uppercase()) {
-                let note = format!("client.allowed_origins: {origin} never matches, origins are compared in lower case");
+                let note =
+                    format!("client.allowed_origins: {origin} never matches, origins are compared in lower case");
                 warnings.push(Warning::Note(note));
             }
         }
