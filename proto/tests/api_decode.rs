@@ -311,19 +311,19 @@ fn broken_text_is_replaced() {
 /// One small body must not take the process down, whatever reads the nested value: payload, unknown key, filter.
 #[test]
 fn hostile_nesting() {
-    for depth in [10, 100, 500, 10_000, 2_000_000] {
+    for depth in [10, 100, 200, 10_000, 2_000_000] {
         for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
             let nested = format!("{}1{}", open.repeat(depth), close.repeat(depth));
             for key in ["data", "unknown", "tags", "channel"] {
                 let body = format!("{{\"{key}\":{nested}}}");
                 let decoded = api::decode::<api::PublishRequest>(body.as_bytes());
-                assert_eq!(decoded.is_ok(), depth <= 500 && ["data", "unknown"].contains(&key), "{key} {depth}");
+                assert_eq!(decoded.is_ok(), depth <= 100 && ["data", "unknown"].contains(&key), "{key} {depth}");
             }
             assert_eq!(api::decode::<api::InfoRequest>(open.repeat(depth).as_bytes()), Err(DecodeError));
         }
         let filter = format!("{}{{}}{}", "{\"nodes\":[".repeat(depth), "]}".repeat(depth));
         let decoded = api::decode::<api::UnsubscribeRequest>(format!("{{\"label_filter\":{filter}}}").as_bytes());
-        assert_eq!(decoded.is_ok(), depth <= 100, "{depth}");
+        assert_eq!(decoded.is_ok(), depth <= 10, "{depth}");
     }
 }
 

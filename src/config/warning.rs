@@ -14,7 +14,7 @@ pub(crate) enum Warning {
     },
     /// A key in the file that no option has.
     UnknownKey {
-        /// Dotted, with array items as `[0]`.
+        /// Dotted, with array items as `.[0]`.
         key: String,
         /// What was probably meant.
         meant: Option<String>,
@@ -76,11 +76,11 @@ impl fmt::Display for Warning {
             }
             Self::UnknownKey { key, meant } => {
                 write!(f, "unknown key in configuration file: {key}")?;
-                meant.is_some().then(|| write!(f, "; {}", hint(meant))).unwrap_or(Ok(()))
+                write_hint(f, meant)
             }
             Self::UnknownVariable { variable, meant } => {
                 write!(f, "unknown var in environment: {variable}")?;
-                meant.is_some().then(|| write!(f, "; {}", hint(meant))).unwrap_or(Ok(()))
+                write_hint(f, meant)
             }
             Self::OldKey { key, modern } => write!(f, "{key} is an old name of an option; use {modern}"),
             Self::NotSupported { key } => {
@@ -90,6 +90,10 @@ impl fmt::Display for Warning {
             Self::Note(text) => f.write_str(text),
         }
     }
+}
+
+fn write_hint(f: &mut fmt::Formatter<'_>, meant: &Option<String>) -> fmt::Result {
+    if meant.is_some() { write!(f, "; {}", hint(meant)) } else { Ok(()) }
 }
 
 fn hint(meant: &Option<String>) -> String {

@@ -62,6 +62,7 @@ impl CoreHandler {
             }),
             FromControl::Shutdown => {
                 self.core.is_shutting_down.set(true);
+                driver.drain();
                 self.core.with_driver(driver, |engine, hands| engine.shutdown(hands));
             }
         }

@@ -18,8 +18,8 @@ pub struct DecodeError;
 
 /// Hands the commands of a frame to `each`, in order, until it breaks.
 ///
-/// Commands before a malformed one are still handed over; the frame after a break is not looked at. Clients' pongs (JSON
-/// `{}`, Protobuf length 0) come out as the default [`Command`].
+/// Commands before a malformed one are still handed over; the frame after a break is not looked at. Clients' pongs
+/// (JSON `{}`, Protobuf length 0) come out as the default [`Command`].
 pub fn decode_commands(
     encoding: Encoding,
     frame: &[u8],

@@ -1,6 +1,6 @@
 //! JSON text: checking, reading, writing.
 //!
-//! Whatever arrives is first walked by the strict checker ([`value_end`]): no recursion, bounded nesting. Only text that
+//! Whatever arrives is first walked by the strict checker (`value_end`): no recursion, bounded nesting. Only text that
 //! passed goes on to sonic-rs, whose skipping of values recurses without a bound and believes any `\u` escape. Payloads
 //! that leave are checked by the same walk, so that what one client may publish no other client chokes on.
 //!

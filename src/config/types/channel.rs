@@ -21,8 +21,6 @@ pub(crate) struct Channel {
     /// Lifetime of a stream's offset and epoch without activity; already applied to every namespace that has no own.
     #[serde(deserialize_with = "duration")]
     pub(crate) history_meta_ttl: Duration,
-    /// Already applied to every namespace that has no own.
-    pub(crate) publication_data_format: DataFormat,
     /// Options of channels without a namespace.
     pub(crate) without_namespace: ChannelOptions,
     /// In configuration order; names are unique.

@@ -1,0 +1,14 @@
+//! A real core on a loopback port, and clients that are plain TCP sockets.
+//!
+//! What happens to the server's handler is told to the test through a channel, so nothing here sleeps to wait for a
+//! state: it receives with a deadline.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod client;
+mod closing;
+mod http;
+mod mesh;
+mod server;
+mod slow;
+mod websocket;
