@@ -36,8 +36,10 @@ impl Layout {
     /// Cores on this machine as the operating system lets the process see it.
     pub(crate) fn usable_cpus() -> Vec<usize> {
         let set = rustix::thread::sched_getaffinity(None);
-        let cpus: Vec<usize> =
-            set.map_or_else(|_| Vec::new(), |set| (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect());
+        let cpus: Vec<usize> = set.map_or_else(
+            |_| Vec::new(),
+            |set| (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect(),
+        );
         if cpus.is_empty() { vec![0] } else { cpus }
     }
 

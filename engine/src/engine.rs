@@ -65,7 +65,7 @@ pub struct EngineOptions {
 pub(crate) fn home_of(name: &str, cores: u16) -> CoreId {
     // Fixed: all cores of a node must agree, and nothing outside a node depends on it.
     let hash = foldhash::quality::FixedState::with_seed(0x6779_7265).hash_one(name);
-    CoreId((u128::from(hash) * u128::from(cores) >> 64) as u16)
+    CoreId(((u128::from(hash) * u128::from(cores)) >> 64) as u16)
 }
 
 impl Engine {
@@ -148,8 +148,10 @@ impl Engine {
         if session.phase == Phase::Refused {
             return;
         }
+        // The first command is charged with the whole frame.
+        let mut bytes = frame.len();
         let decoded = client::decode_commands(session.encoding, frame, |command| {
-            self.accept(conn, command, frame.len(), out);
+            self.accept(conn, command, std::mem::take(&mut bytes), out);
             match self.sessions.of(conn) {
                 Some(session) if session.phase != Phase::Refused => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
@@ -163,12 +165,15 @@ impl Engine {
         }
     }
 
-    /// Runs a command, or puts it behind the one that waits.
+    /// Runs a command, or puts it behind the one that waits. Publications to the same core need not wait for each other.
     fn accept(&mut self, conn: ConnId, command: Command, bytes: usize, out: &mut dyn Outlet) {
+        let cores = self.cores;
         let Some(session) = self.sessions.of_mut(conn) else { return };
-        if let Some(pending) = &mut session.pending {
+        if let Some(pending) = &mut session.pending
+            && !pending.is_joined_by(&command, cores)
+        {
             pending.queue_bytes += bytes;
-            pending.queue.push_back(command);
+            pending.queue.push_back((command, bytes));
             if pending.queue_bytes > PENDING_COMMANDS_BYTES_MAX {
                 self.disconnect(conn, &Disconnect::TOO_MANY_REQUESTS, out);
             }
@@ -194,7 +199,7 @@ impl Engine {
     }
 
     /// Runs what came in while a command was parked.
-    pub(crate) fn resume(&mut self, conn: ConnId, mut parked: Box<Pending>, out: &mut dyn Outlet) {
+    pub(crate) fn resume(&mut self, conn: ConnId, mut parked: Pending, out: &mut dyn Outlet) {
         for (channel, why) in std::mem::take(&mut parked.revoked) {
             if let Some(id) = self.hub.find(&channel)
                 && let Some(slot) = self.sessions.of(conn).and_then(|s| s.subscription(id))
@@ -202,17 +207,12 @@ impl Engine {
                 self.unsubscribe_with_push(conn, slot, &why, out);
             }
         }
-        while let Some(command) = parked.queue.pop_front() {
+        for (command, bytes) in parked.queue {
             let Some(session) = self.sessions.of(conn) else { return };
             if session.phase == Phase::Refused {
                 return;
             }
-            self.run(conn, command, out);
-            if let Some(pending) = self.sessions.of_mut(conn).and_then(|s| s.pending.as_mut()) {
-                pending.queue.append(&mut parked.queue);
-                pending.queue_bytes += parked.queue_bytes;
-                return;
-            }
+            self.accept(conn, command, bytes, out);
         }
     }
 

@@ -119,6 +119,7 @@ impl HistoryOptions {
 
 /// What a home core is asked to do with its channel.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every call is a publish, and a box would be one more allocation")]
 pub enum HomeCall {
     /// Note the interest of `core`; add presence; read the position or recover. Answered by [`HomeReply::Subscribed`].
     Subscribe(SubscribeCall),

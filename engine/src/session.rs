@@ -8,10 +8,11 @@ use bytes::Bytes;
 use gyre_proto::Encoding;
 use gyre_proto::client::{ClientInfo, Command, SubscribeResult};
 use gyre_proto::codes::Unsubscribe;
-use gyre_proto::ids::ConnId;
+use gyre_proto::ids::{ConnId, CoreId};
 use smallvec::SmallVec;
 
 use crate::delivery::Delivery;
+use crate::engine::home_of;
 use crate::hub::ChannelId;
 use crate::subscription::Plan;
 
@@ -103,22 +104,49 @@ pub(crate) struct Pending {
     /// Generation of the reservation; replies carry it back.
     pub(crate) seq: u32,
     pub(crate) work: Work,
-    /// Commands that arrived meanwhile, in order.
-    pub(crate) queue: VecDeque<Command>,
+    /// Commands that arrived meanwhile, in order, each with the bytes it is charged with.
+    pub(crate) queue: VecDeque<(Command, usize)>,
+    /// Sum of these.
     pub(crate) queue_bytes: usize,
     /// Channels that the server API took away while they were being set up.
     pub(crate) revoked: Vec<(Box<str>, Unsubscribe)>,
+}
+
+impl Pending {
+    /// Whether the command may run although this one waits: a publication behind others to the same core keeps its
+    /// place by the order of the ring.
+    pub(crate) fn is_joined_by(&self, command: &Command, cores: u16) -> bool {
+        match (&self.work, &command.publish) {
+            (Work::Publish { home, .. }, Some(request)) => {
+                self.queue.is_empty() && command.id != 0 && home_of(&request.channel, cores) == *home
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What a pending command does when its facts are there.
 #[derive(Debug)]
 pub(crate) enum Work {
     Connect(Box<Joining>),
-    Subscribe { id: u32, plan: Box<Plan> },
-    Publish { id: u32 },
-    History { id: u32 },
-    Presence { id: u32 },
-    PresenceStats { id: u32 },
+    Subscribe {
+        id: u32,
+        plan: Box<Plan>,
+    },
+    /// Publications on their way to one other core, which confirms them in this order.
+    Publish {
+        home: CoreId,
+        ids: VecDeque<u32>,
+    },
+    History {
+        id: u32,
+    },
+    Presence {
+        id: u32,
+    },
+    PresenceStats {
+        id: u32,
+    },
 }
 
 /// A connect whose server-side subscriptions are being set up.

@@ -51,12 +51,7 @@ pub struct Upgrade {
 
 /// Serves requests on a connection that `Handler::accepted` reported, until it ends (None) or the service answered one
 /// with 101. In that case go on with it at once.
-pub async fn serve<S, B>(
-    driver: Rc<RefCell<Driver>>,
-    conn: ConnId,
-    service: S,
-    limits: &HttpLimits,
-) -> Option<Upgrade>
+pub async fn serve<S, B>(driver: Rc<RefCell<Driver>>, conn: ConnId, service: S, limits: &HttpLimits) -> Option<Upgrade>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes> + Unpin + 'static,

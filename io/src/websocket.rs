@@ -21,11 +21,7 @@ pub struct WebSocketOptions {
 
 impl WebSocketOptions {
     pub(crate) fn decoder_limits(&self) -> DecoderLimits {
-        DecoderLimits {
-            message_size_max: self.message_size_max,
-            validate_utf8: self.validate_utf8,
-            role: Role::Server,
-        }
+        DecoderLimits { message_size_max: self.message_size_max, validate_utf8: self.validate_utf8, role: Role::Server }
     }
 }
 

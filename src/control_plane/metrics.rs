@@ -8,6 +8,9 @@ use std::fmt::Write as _;
 use crate::data_plane::Snapshot;
 use crate::settings::Settings;
 
+/// What a sample shows of one core.
+type Value = fn(&Snapshot) -> u64;
+
 /// One family: head lines once, then its samples.
 struct Page {
     text: String,
@@ -40,7 +43,7 @@ impl Page {
 pub(super) fn page<'a>(settings: &Settings, snapshots: impl Iterator<Item = &'a Snapshot>) -> String {
     let mut cores: Vec<&Snapshot> = snapshots.collect();
     cores.sort_unstable_by_key(|snapshot| snapshot.core);
-    let sum = |of: fn(&Snapshot) -> u64| cores.iter().map(|snapshot| of(snapshot)).sum::<u64>();
+    let sum = |of: Value| cores.iter().map(|snapshot| of(snapshot)).sum::<u64>();
     let mut page = Page { text: String::with_capacity(8 * 1024) };
 
     let gauge = "gauge";
@@ -61,8 +64,8 @@ pub(super) fn page<'a>(settings: &Settings, snapshots: impl Iterator<Item = &'a 
     page.text
 }
 
-fn node_counters(page: &mut Page, sum: impl Fn(fn(&Snapshot) -> u64) -> u64) {
-    const ACTIONS: [(&str, fn(&Snapshot) -> u64); 12] = [
+fn node_counters(page: &mut Page, sum: impl Fn(Value) -> u64) {
+    const ACTIONS: [(&str, Value); 12] = [
         ("add_client", |s| s.counters.connects),
         ("remove_client", |s| s.counters.connects - s.counters.connected),
         ("add_subscription", |s| s.counters.subscribes),
@@ -94,7 +97,7 @@ fn node_counters(page: &mut Page, sum: impl Fn(fn(&Snapshot) -> u64) -> u64) {
     }
 }
 
-fn client_counters(page: &mut Page, cores: &[&Snapshot], sum: impl Fn(fn(&Snapshot) -> u64) -> u64) {
+fn client_counters(page: &mut Page, cores: &[&Snapshot], sum: impl Fn(Value) -> u64) {
     let name = "centrifugo_client_recover";
     page.family(name, "counter", "Recovery attempts.");
     let counts = [("yes", sum(|s| s.counters.recovered)), ("no", sum(|s| s.counters.unrecovered))];
@@ -135,13 +138,15 @@ fn api_counters(page: &mut Page, cores: &[&Snapshot]) {
 }
 
 fn per_core(page: &mut Page, cores: &[&Snapshot]) {
-    const SERIES: [(&str, &str, &str, fn(&Snapshot) -> u64); 9] = [
+    const SERIES: [(&str, &str, &str, Value); 9] = [
         ("gyre_core_connections", "gauge", "Open connections.", |s| s.driver.accepted - s.driver.closed),
         ("gyre_core_turns_total", "counter", "Turns of the driver.", |s| s.driver.turns),
         ("gyre_core_sends_total", "counter", "Sends submitted.", |s| s.driver.sends),
         ("gyre_core_sends_blocked_total", "counter", "Sends that met a full socket.", |s| s.driver.sends_blocked),
         ("gyre_core_deliveries_total", "counter", "Pushes queued to subscribers.", |s| s.counters.deliveries_sent),
-        ("gyre_core_accept_errors_total", "counter", "Connections that could not be accepted.", |s| s.driver.accept_errors),
+        ("gyre_core_accept_errors_total", "counter", "Connections that could not be accepted.", |s| {
+            s.driver.accept_errors
+        }),
         ("gyre_core_refused_origins_total", "counter", "Upgrades refused for their origin.", |s| s.api.refused_origins),
         ("gyre_slow_disconnects_total", "counter", "Connections over their queue bound.", |s| s.driver.slow),
         ("gyre_ring_backlog", "gauge", "Messages that wait for a full ring.", |s| s.backlog as u64),

@@ -4,15 +4,14 @@
 mod metrics;
 
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use gyre_engine::rules::Rules;
 use gyre_io::mesh::Port;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -48,15 +47,6 @@ pub(crate) fn run(options: ControlOptions) -> anyhow::Result<End> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(options))
 }
 
-/// A raw descriptor that belongs to the port.
-struct Bell(RawFd);
-
-impl AsRawFd for Bell {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
-}
-
 struct Control {
     settings: Arc<Settings>,
     port: Port<Parcel>,
@@ -67,7 +57,8 @@ struct Control {
 async fn serve(options: ControlOptions) -> anyhow::Result<End> {
     let ControlOptions { settings, port, shutdown_timeout, reload } = options;
     let sleeper = port.sleeper();
-    let bell = AsyncFd::with_interest(Bell(sleeper.raw_fd()), Interest::READABLE)?;
+    // An eventfd is read like a pipe.
+    let bell = pipe::Receiver::from_owned_fd_unchecked(sleeper.as_fd().try_clone_to_owned()?)?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -87,8 +78,9 @@ async fn serve(options: ControlOptions) -> anyhow::Result<End> {
         let mut stop = false;
         tokio::select! {
             ready = bell.readable() => {
-                sleeper.drain();
-                ready?.clear_ready();
+                ready?;
+                // Drained by whoever reads first; a later look finds it empty and waits.
+                let _ = bell.try_read(&mut [0; 8]);
             }
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
             () = tokio::time::sleep_until(end), if deadline.is_some() => return Ok(End::TimedOut),
@@ -121,7 +113,7 @@ impl Control {
                     let page = FromControl::Page { call, text: Box::new(Bytes::from(text)) };
                     self.tell(usize::from(core.0), page);
                 }
-                ToControl::Drained(_) => self.drained += 1,
+                ToControl::Drained => self.drained += 1,
             }
         }
         more

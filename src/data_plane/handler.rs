@@ -54,7 +54,7 @@ impl CoreHandler {
         Self { core: Rc::new(core), inbox: Vec::new(), next_snapshot_ms: 0, has_reported_drained: false }
     }
 
-    fn from_control(&mut self, driver: &mut Driver, what: FromControl) {
+    fn take_from_control(&mut self, driver: &mut Driver, what: FromControl) {
         match what {
             FromControl::Page { call, text } => self.core.calls.borrow_mut().answer(call, Answer::Page(*text)),
             FromControl::Rules(rules) => self.core.with_driver(driver, |engine, hands| {
@@ -112,7 +112,7 @@ impl Handler for CoreHandler {
                 Parcel::Engine(message) => {
                     self.core.with_driver(driver, |engine, hands| engine.message(message, hands));
                 }
-                Parcel::FromControl(what) => self.from_control(driver, what),
+                Parcel::FromControl(what) => self.take_from_control(driver, what),
                 Parcel::ToControl(_) => debug_assert!(false, "only the control thread is told this"),
             }
         }
@@ -125,7 +125,7 @@ impl Handler for CoreHandler {
         }
         if self.core.is_shutting_down.get() && !self.has_reported_drained && driver.connections() == 0 {
             self.has_reported_drained = true;
-            self.core.tell_control(ToControl::Drained(self.core.id));
+            self.core.tell_control(ToControl::Drained);
         }
         self.core.port.borrow_mut().flush();
         if more || is_fanning_out { Busy::Yes } else { Busy::No }

@@ -6,8 +6,8 @@
 
 mod calls;
 mod entropy;
-mod hands;
 mod handler;
+mod hands;
 mod http;
 mod parcel;
 
@@ -22,8 +22,8 @@ use gyre_proto::ids::CoreId;
 
 use calls::{Answer, Calls, Waiting};
 use entropy::Entropy;
-use hands::Hands;
 pub(crate) use handler::CoreHandler;
+use hands::Hands;
 pub(crate) use parcel::{ApiCounters, FromControl, Parcel, Snapshot, ToControl};
 
 use crate::settings::Settings;
@@ -49,11 +49,7 @@ impl Core {
     }
 
     /// As [`Self::with`], for callers that hold the driver.
-    fn with_driver<T>(
-        &self,
-        driver: &mut Driver,
-        act: impl FnOnce(&mut Engine, &mut Hands<'_>) -> T,
-    ) -> T {
+    fn with_driver<T>(&self, driver: &mut Driver, act: impl FnOnce(&mut Engine, &mut Hands<'_>) -> T) -> T {
         let mut port = self.port.borrow_mut();
         let mut calls = self.calls.borrow_mut();
         let mut engine = self.engine.borrow_mut();

@@ -27,7 +27,7 @@ pub(crate) enum ToControl {
     /// Somebody asks for the metrics page.
     Scrape { core: CoreId, call: CallId },
     /// All connections of a core that is shutting down are gone.
-    Drained(CoreId),
+    Drained,
 }
 
 #[derive(Debug)]

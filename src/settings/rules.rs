@@ -101,7 +101,6 @@ fn client(client: &Client) -> ClientRules {
         channel_position_check_delay_ms: client.channel_position_check_delay.map_or(u64::MAX, ms),
         history_max_publication_limit: client.history_max_publication_limit.unwrap_or(usize::MAX),
         recovery_max_publication_limit: client.recovery_max_publication_limit.unwrap_or(usize::MAX),
-        user_connection_limit: client.user_connection_limit.unwrap_or(0),
         connect_include_server_time: client.connect_include_server_time,
         personal_channel: personal.enabled.then(|| PersonalChannel {
             namespace: personal.personal_channel_namespace.clone(),

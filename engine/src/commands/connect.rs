@@ -1,5 +1,6 @@
 //! `connect`: credentials, server-side subscriptions, and the reply that comes before everything else.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gyre_proto::client::{ConnectRequest, ConnectResult, Reply};
@@ -92,50 +93,54 @@ impl Engine {
     /// The channels that the connection is subscribed to by the server.
     fn server_side_plans(&self, token: &ConnectionToken, request: &ConnectRequest) -> Result<Vec<Plan>, Refusal> {
         let nothing = SubscriptionClaims::default();
-        let mut plans: Vec<Plan> = Vec::new();
-        let mut add = |channel: &str, claims: &SubscriptionClaims, from_token: bool| {
-            let Some(resolved) = self.rules.resolve(channel) else { return false };
-            let asked = Asked::default();
-            let grants =
-                rules::subscription_grants(resolved.options, &self.rules, &token.user, &asked, &claims.overrides);
-            let mut plan = Plan::new(channel, &grants);
-            plan.flags |= flag::SERVER_SIDE | flag::HELD_BACK;
-            plan.from_connection_token = from_token;
-            plan.info = claims.info.clone().unwrap_or_default();
-            plan.data = claims.data.clone().unwrap_or_default();
-            if let Some(known) = request.subs.get(channel)
-                && known.recover
-            {
-                plan.recover_from(known.offset, &known.epoch, self.rules.client.recovery_max_publication_limit);
-            }
-            plans.retain(|other| *other.channel != *channel);
-            plans.push(plan);
-            true
-        };
+        let unknown = || Refusal::Error(Error::UNKNOWN_CHANNEL);
+        let mut plans = BTreeMap::new();
         for (channel, claims) in &token.subs {
-            if !add(channel, claims, true) {
-                return Err(Refusal::Error(Error::UNKNOWN_CHANNEL));
-            }
+            let mut plan = self.server_side_plan(token, request, channel, claims).ok_or_else(unknown)?;
+            plan.from_connection_token = true;
+            plans.insert(channel.clone(), plan);
         }
-        if let Some(channel) = self.rules.personal_channel(&token.user)
-            && !add(&channel, &nothing, false)
-        {
-            return Err(Refusal::Error(Error::UNKNOWN_CHANNEL));
+        if let Some(channel) = self.rules.personal_channel(&token.user) {
+            let plan = self.server_side_plan(token, request, &channel, &nothing).ok_or_else(unknown)?;
+            plans.insert(channel, plan);
         }
         for channel in request.subs.keys() {
             match rules::connect_requested_channel(&self.rules, channel, &token.user) {
-                Requested::Subscribe if plans_has(token, channel) => {}
-                Requested::Subscribe => {
-                    add(channel, &nothing, false);
+                Requested::Subscribe if !plans.contains_key(channel) => {
+                    let plan = self.server_side_plan(token, request, channel, &nothing);
+                    plans.extend(plan.map(|plan| (channel.clone(), plan)));
                 }
-                Requested::Skip => {}
+                Requested::Subscribe | Requested::Skip => {}
                 Requested::UnknownNamespace => return Err(Refusal::Disconnect(Disconnect::BAD_REQUEST)),
             }
         }
         if plans.len() > self.rules.client.channel_limit {
             return Err(Refusal::Disconnect(Disconnect::CHANNEL_LIMIT));
         }
-        Ok(plans)
+        Ok(plans.into_values().collect())
+    }
+
+    /// `None` = the namespace is unknown.
+    fn server_side_plan(
+        &self,
+        token: &ConnectionToken,
+        request: &ConnectRequest,
+        channel: &str,
+        claims: &SubscriptionClaims,
+    ) -> Option<Plan> {
+        let resolved = self.rules.resolve(channel)?;
+        let asked = Asked::default();
+        let grants = rules::subscription_grants(resolved.options, &self.rules, &token.user, &asked, &claims.overrides);
+        let mut plan = Plan::new(channel, &grants);
+        plan.flags |= flag::SERVER_SIDE | flag::HELD_BACK;
+        plan.info = claims.info.clone().unwrap_or_default();
+        plan.data = claims.data.clone().unwrap_or_default();
+        if let Some(known) = request.subs.get(channel)
+            && known.recover
+        {
+            plan.recover_from(known.offset, &known.epoch, self.rules.client.recovery_max_publication_limit);
+        }
+        Some(plan)
     }
 
     /// Gives the session its identity.
@@ -186,7 +191,7 @@ impl Engine {
         match &mut pending.work {
             Work::Connect(joining) if joining.waiting.is_empty() => {
                 self.connected(conn, joining, out);
-                self.resume(conn, pending, out);
+                self.resume(conn, *pending, out);
             }
             _ => {
                 if let Some(session) = self.sessions.of_mut(conn) {
@@ -248,9 +253,4 @@ impl Engine {
             self.call_home(Caller::None, &channel, HomeCall::Join(info), out);
         }
     }
-}
-
-/// Whether the token (or the personal channel it implies) already grants the channel.
-fn plans_has(token: &ConnectionToken, channel: &str) -> bool {
-    token.subs.iter().any(|(granted, _)| granted == channel)
 }

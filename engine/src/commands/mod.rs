@@ -97,7 +97,17 @@ impl Engine {
             (Work::Subscribe { id, plan }, HomeReply::Subscribed(facts)) => {
                 self.subscribe_commit(conn, *id, plan, facts, out);
             }
-            (Work::Publish { id }, HomeReply::Published(_)) => self.published(conn, *id, out),
+            (Work::Publish { ids, .. }, HomeReply::Published(_)) => {
+                let Some(id) = ids.pop_front() else { return };
+                let is_last = ids.is_empty();
+                self.published(conn, id, out);
+                if !is_last {
+                    if let Some(session) = self.sessions.of_mut(conn) {
+                        session.pending = Some(pending);
+                    }
+                    return;
+                }
+            }
             (Work::History { id }, HomeReply::History(facts)) => self.history_read(conn, *id, facts, out),
             (Work::Presence { id }, HomeReply::Presence(members)) => {
                 self.presence_read(conn, *id, &members, out);
@@ -107,7 +117,7 @@ impl Engine {
             }
             (work, reply) => debug_assert!(false, "{work:?} cannot go on with {reply:?}"),
         }
-        self.resume(conn, pending, out);
+        self.resume(conn, *pending, out);
     }
 
     fn published(&mut self, conn: ConnId, id: u32, out: &mut dyn Outlet) {

@@ -1,11 +1,13 @@
 //! `publish` by a client.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use gyre_proto::client::{Publication, PublishRequest};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, home_of};
 use crate::message::{Caller, HistoryOptions, HomeCall, PublishCall};
 use crate::outlet::Outlet;
 use crate::rules;
@@ -36,11 +38,22 @@ impl Engine {
             version: 0,
             version_epoch: "".into(),
         });
-        let seq = self.next_seq(conn);
+        let joined = session.pending.as_ref().map(|pending| pending.seq);
+        let seq = joined.unwrap_or_else(|| self.next_seq(conn));
         let caller = Caller::Session { core: self.core, conn, seq };
-        match self.call_home(caller, &request.channel, call, out) {
-            Some(_) => self.published(conn, id, out),
-            None => self.park(conn, seq, Work::Publish { id }),
+        if self.call_home(caller, &request.channel, call, out).is_some() {
+            return self.published(conn, id, out);
+        }
+        match self.sessions.of_mut(conn).and_then(|session| session.pending.as_mut()) {
+            None => {
+                let home = home_of(&request.channel, self.cores);
+                self.park(conn, seq, Work::Publish { home, ids: VecDeque::from([id]) });
+            }
+            Some(pending) => {
+                if let Work::Publish { ids, .. } = &mut pending.work {
+                    ids.push_back(id);
+                }
+            }
         }
     }
 

@@ -26,10 +26,7 @@ impl Engine {
             Ok(rules::may_read_history(&engine.rules, resolved.options, &session.user, subscribed))
         });
         let at_the_start = request.since.as_ref().is_some_and(|since| since.offset == 0);
-        let checked = checked.and_then(|()| match request.reverse && at_the_start {
-            true => Err(Error::BAD_REQUEST),
-            false => Ok(()),
-        });
+        let checked = checked.and(if request.reverse && at_the_start { Err(Error::BAD_REQUEST) } else { Ok(()) });
         if let Err(error) = checked {
             return self.refuse(conn, id, error, out);
         }

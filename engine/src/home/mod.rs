@@ -24,6 +24,9 @@ use stream::Stream;
 
 type Map<K, V> = HashMap<K, V, FixedState>;
 
+/// By idempotency key: the position of the publication, and when it is forgotten.
+type Results = Map<Box<str>, (Position, u64)>;
+
 /// Cores with subscribers of a channel, one bit each, per encoding they need.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Interest {
@@ -69,8 +72,7 @@ struct HomeChannel {
     interest: Interest,
     stream: Option<Box<Stream>>,
     presence: Option<Box<Map<ClientId, Arc<ClientInfo>>>>,
-    /// Results of publications with an idempotency key, and when each is forgotten.
-    results: Option<Box<Map<Box<str>, (Position, u64)>>>,
+    results: Option<Box<Results>>,
     /// The sweep queue holds an entry for this channel.
     is_queued: bool,
 }

@@ -188,9 +188,7 @@ mod tests {
     /// The operator must hear about a broken pattern instead of running without it.
     #[test]
     fn broken_patterns_are_errors() {
-        for pattern in
-            ["(", "[a", "[", "[^", "[]", "*", r"\", r"[\", r"\8", r"\p{Nope}", r"\p{", "(?=a)"]
-        {
+        for pattern in ["(", "[a", "[", "[^", "[]", "*", r"\", r"[\", r"\8", r"\p{Nope}", r"\p{", "(?=a)"] {
             assert!(go_regex(pattern).is_err(), "{pattern}");
         }
     }

@@ -117,8 +117,6 @@ pub struct ClientRules {
     pub history_max_publication_limit: usize,
     /// Publications in one recovery.
     pub recovery_max_publication_limit: usize,
-    /// Connections of one user on a node (3504); 0 = no bound, and none for the anonymous user.
-    pub user_connection_limit: usize,
     /// The connect reply carries the time.
     pub connect_include_server_time: bool,
     /// Every user is subscribed to a channel of its own.
@@ -151,7 +149,6 @@ impl Default for ClientRules {
             channel_position_check_delay_ms: 40_000,
             history_max_publication_limit: 300,
             recovery_max_publication_limit: 300,
-            user_connection_limit: 0,
             connect_include_server_time: false,
             personal_channel: None,
         }

@@ -40,12 +40,7 @@ impl ReceiveBuffers {
         let mut buffers = Self { memory: Rc::new(BufferMemory { entries, bytes }), tail: 0 };
         // SAFETY: the address is page aligned, holds RECEIVE_BUFFERS entries and stays valid until the ring is gone.
         unsafe {
-            submitter.register_buf_ring_with_flags(
-                entries.as_ptr() as u64,
-                RECEIVE_BUFFERS,
-                GROUP,
-                0,
-            )?;
+            submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, RECEIVE_BUFFERS, GROUP, 0)?;
         }
         for buffer in 0..RECEIVE_BUFFERS {
             buffers.place(buffer);

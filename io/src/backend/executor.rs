@@ -50,11 +50,7 @@ pub(crate) fn start<F: Future<Output = ()> + 'static>(
         .preempt_timer(BLOCK_MAX)
         .spawn(move || async move {
             CORE.set(Some(id));
-            let queue = glommio::executor().create_task_queue(
-                Shares::default(),
-                Latency::Matters(BLOCK_MAX),
-                "driver",
-            );
+            let queue = glommio::executor().create_task_queue(Shares::default(), Latency::Matters(BLOCK_MAX), "driver");
             QUEUE.set(Some(queue));
             match glommio::spawn_local_into(body(), queue) {
                 Ok(driver) => driver.await,

@@ -10,8 +10,8 @@ mod probe;
 mod uring;
 
 pub(crate) use buffers::ReceiveBuffers;
-pub(crate) use executor::{Core, run_ready_tasks, start, tasks_alive};
 pub use executor::spawn;
+pub(crate) use executor::{Core, run_ready_tasks, start, tasks_alive};
 pub use probe::{ProbeError, probe};
 pub(crate) use uring::{Event, Ring, Wait, is_retry};
 

@@ -44,7 +44,9 @@ pub enum ProbeError {
         release: String,
     },
     /// The locked-memory limit is too low.
-    #[error("cannot set up io_uring: out of locked memory; raise `ulimit -l` (LimitMEMLOCK= in a systemd unit), now {limit}")]
+    #[error(
+        "cannot set up io_uring: out of locked memory; raise `ulimit -l` (LimitMEMLOCK= in a systemd unit), now {limit}"
+    )]
     Memlock {
         /// The soft limit, human-readable.
         limit: String,
@@ -76,10 +78,9 @@ fn explain(error: io::Error, sysctl: Option<&str>) -> ProbeError {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     match errno {
         Some(Errno::PERM | Errno::ACCESS) => match sysctl.map(str::trim) {
-            Some("1") => ProbeError::Sysctl {
-                value: 1,
-                alternative: "or add the user to the group of kernel.io_uring_group ",
-            },
+            Some("1") => {
+                ProbeError::Sysctl { value: 1, alternative: "or add the user to the group of kernel.io_uring_group " }
+            }
             Some("2") => ProbeError::Sysctl { value: 2, alternative: "" },
             _ => ProbeError::Seccomp,
         },

@@ -76,17 +76,19 @@ impl Driver {
         let conn = ConnId { index, generation: slot.generation };
         let mut frames = std::mem::take(&mut self.frames);
         self.outboxes.take(&mut slot.outbox, &mut frames);
-        let blocked = slot.blocked;
-        if let Some(pending) = slot.pending() {
-            pending.append(&self.palette, &frames);
-            if !blocked {
-                let unsent: *const [u8] = pending.unsent();
-                self.stats.sends += 1;
-                self.stats.bytes_out += unsent.len() as u64;
-                // SAFETY: nobody touches the pending bytes before `collect` has seen the result of this send:
-                // between a flush and the next `collect` no code of a handler or task runs.
-                unsafe { self.ring.send_reported(conn, unsent) };
+        // Behind a full socket everything waits, also when what made it full was discarded since.
+        if slot.blocked {
+            if !frames.is_empty() {
+                slot.cold().pending.append(&self.palette, &frames);
             }
+        } else if let Some(pending) = slot.pending() {
+            pending.append(&self.palette, &frames);
+            let unsent: *const [u8] = pending.unsent();
+            self.stats.sends += 1;
+            self.stats.bytes_out += unsent.len() as u64;
+            // SAFETY: nobody touches the pending bytes before `collect` has seen the result of this send: between a
+            // flush and the next `collect` no code of a handler or task runs.
+            unsafe { self.ring.send_reported(conn, unsent) };
         } else if !frames.is_empty() {
             slot.unsent = 0;
             self.send(conn, &frames);

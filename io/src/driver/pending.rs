@@ -107,7 +107,7 @@ mod tests {
         let lens = [0, 1, 125, 126, 300, 70_000, 5];
         let wire = frames(&lens);
         let mut boundaries = vec![0];
-        for len in lens {
+        for _ in lens {
             let last = boundaries[boundaries.len() - 1];
             boundaries.push(last + frame_len(&wire[last..]));
         }

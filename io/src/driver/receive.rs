@@ -181,7 +181,8 @@ impl Driver {
                     }
                 }
                 Notice::Leftover(conn) => {
-                    let leftover = self.table.get(conn).and_then(|slot| slot.cold.as_mut()).map(|cold| &mut cold.leftover);
+                    let leftover =
+                        self.table.get(conn).and_then(|slot| slot.cold.as_mut()).map(|cold| &mut cold.leftover);
                     let mut bytes = leftover.map(std::mem::take).unwrap_or_default();
                     if let Some(slot) = self.table.get(conn) {
                         slot.drop_cold_if_empty();

@@ -64,9 +64,8 @@ impl Client {
     pub(crate) fn read_answer(&mut self) -> (u16, Vec<u8>) {
         let head = self.read_head().to_ascii_lowercase();
         let status = head[9..12].parse().unwrap();
-        let len = head.split("content-length: ").nth(1).map_or(0, |rest| {
-            rest.split("\r\n").next().unwrap().parse().unwrap()
-        });
+        let len =
+            head.split("content-length: ").nth(1).map_or(0, |rest| rest.split("\r\n").next().unwrap().parse().unwrap());
         (status, self.read(len))
     }
 

@@ -7,7 +7,8 @@ use super::client::{Client, PING, PONG, TEXT, UPGRADE, close_frame, frame, noise
 use super::server::{Server, Setup};
 
 fn post(body: &[u8]) -> Vec<u8> {
-    let mut request = format!("POST /echo HTTP/1.1\r\nhost: here\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
+    let mut request =
+        format!("POST /echo HTTP/1.1\r\nhost: here\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
     request.extend_from_slice(body);
     request
 }
@@ -40,7 +41,7 @@ fn pipelined_requests_are_answered_in_order() {
 /// Bodies far larger than what we buffer, in both directions, also to a client that reads late.
 #[test]
 fn large_bodies_pass() {
-    let server = Server::start(Setup { send_buffer_bytes: Some(8 * 1024), ..Setup::default() });
+    let server = Server::start(Setup { send_buffer_bytes: Some(128 * 1024), ..Setup::default() });
     let mut client = Client::connect(server.address);
     let body = noise(5 << 20);
     client.write(&post(&body));

@@ -167,8 +167,7 @@ impl Handler for Puppet {
             let service = service_fn(|request| answer(Rc::clone(&driver), request));
             let upgrade = serve(Rc::clone(&driver), conn, service, &setup.limits).await;
             if let Some(upgrade) = upgrade {
-                let options =
-                    WebSocketOptions { message_size_max: setup.message_size_max, validate_utf8: true };
+                let options = WebSocketOptions { message_size_max: setup.message_size_max, validate_utf8: true };
                 driver.borrow_mut().start_websocket(upgrade, options);
             }
         });

@@ -5,7 +5,9 @@ use gyre_io::Closed;
 use super::client::{BINARY, Client, TEXT, noise};
 use super::server::{Seen, Server, Setup};
 
-const SMALL: Option<usize> = Some(8 * 1024);
+/// Short sends for everything here, and still more than a loopback segment: with less, each send would wait for a
+/// delayed acknowledgement.
+const SMALL: Option<usize> = Some(128 * 1024);
 
 /// A slow client is told once, and what it gets until then are whole frames: its parser must survive to the close.
 #[test]
@@ -83,4 +85,26 @@ fn a_blocked_peer_that_vanishes_is_reported() {
         assert_eq!(server.see_closed(), Closed::PeerReset);
     }
     server.stop();
+}
+
+/// Many slow clients at once: their unsent bytes and those of the healthy ones must not be mixed up.
+#[test]
+fn many_blocked_peers_keep_their_bytes_apart() {
+    let server = Server::start(Setup { send_buffer_bytes: SMALL, ..Setup::default() });
+    let mut clients: Vec<Client> = (0..40).map(|_| Client::websocket(server.address)).collect();
+    for round in 0..10 {
+        for (at, client) in clients.iter_mut().enumerate() {
+            client.send(TEXT, format!("flood {} 4", 20 + at).as_bytes());
+            client.send(TEXT, format!("{at} in {round}").as_bytes());
+        }
+    }
+    for round in 0..10 {
+        for (at, client) in clients.iter_mut().enumerate() {
+            let whole = noise((20 + at) * 1024);
+            for _ in 0..4 {
+                assert!(client.read_frame() == (BINARY, whole.clone()));
+            }
+            assert_eq!(client.read_frame(), (TEXT, format!("{at} in {round}").into_bytes()));
+        }
+    }
 }

@@ -31,7 +31,7 @@ fn messages_come_back_however_they_are_cut() {
 /// Large messages exercise every buffer boundary and, on the way back, short sends.
 #[test]
 fn large_messages_come_back() {
-    let server = Server::start(Setup { send_buffer_bytes: Some(16 * 1024), ..Setup::default() });
+    let server = Server::start(Setup { send_buffer_bytes: Some(128 * 1024), ..Setup::default() });
     let mut client = Client::websocket(server.address);
     for len in [125, 126, 2048, 65_535, 65_536, 1 << 20, 16 << 20] {
         let data = noise(len);

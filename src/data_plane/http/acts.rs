@@ -25,12 +25,15 @@ pub(super) fn unsubscribe(core: &Core, body: &[u8]) -> Outcome {
         return Err(ApiError::UNKNOWN_CHANNEL.into());
     }
     let channel = request.channel.into_boxed_str();
-    act(core, Act {
-        user: request.user.into(),
-        client: request.client.into(),
-        whitelist: Vec::new(),
-        what: ActWhat::Unsubscribe { channel, why: Unsubscribe::SERVER },
-    });
+    act(
+        core,
+        Act {
+            user: request.user.into(),
+            client: request.client.into(),
+            whitelist: Vec::new(),
+            what: ActWhat::Unsubscribe { channel, why: Unsubscribe::SERVER },
+        },
+    );
     Ok(empty_result())
 }
 
@@ -40,12 +43,15 @@ pub(super) fn disconnect(core: &Core, body: &[u8]) -> Outcome {
         Some(given) => Disconnect { code: given.code, reason: given.reason.into() },
         None => Disconnect::FORCE_DISCONNECT,
     };
-    act(core, Act {
-        user: request.user.into(),
-        client: request.client.into(),
-        whitelist: request.whitelist.into_iter().map(Into::into).collect(),
-        what: ActWhat::Disconnect(why),
-    });
+    act(
+        core,
+        Act {
+            user: request.user.into(),
+            client: request.client.into(),
+            whitelist: request.whitelist.into_iter().map(Into::into).collect(),
+            what: ActWhat::Disconnect(why),
+        },
+    );
     Ok(empty_result())
 }
 

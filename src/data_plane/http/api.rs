@@ -62,12 +62,7 @@ pub(super) fn is_method(name: &str) -> bool {
 }
 
 /// Runs one call (server-api.md 1.1: method, key, body, in this order).
-pub(super) async fn answer(
-    core: &Core,
-    settings: &ApiSettings,
-    method: &str,
-    request: Request<Incoming>,
-) -> Answer {
+pub(super) async fn answer(core: &Core, settings: &ApiSettings, method: &str, request: Request<Incoming>) -> Answer {
     if request.method() != Method::POST {
         return status(StatusCode::METHOD_NOT_ALLOWED);
     }

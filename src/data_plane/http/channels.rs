@@ -6,13 +6,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use gyre_engine::rules::{self, Resolved};
-use gyre_engine::{HistoryOptions, HistoryCall, HomeCall, HomeReply, Position, PublishCall};
+use gyre_engine::{HistoryCall, HistoryOptions, HomeCall, HomeReply, Position, PublishCall};
 use gyre_proto::api;
 use gyre_proto::client::Publication;
 use gyre_proto::codes::ApiError;
 
-use super::api::{Failure, Outcome};
 use super::Core;
+use super::api::{Failure, Outcome};
 use crate::limits::BROADCAST_IN_FLIGHT_MAX;
 
 /// What publish and broadcast have in common.
@@ -123,17 +123,13 @@ async fn publish_to(core: &Core, channel: &str, message: &Message) -> Result<api
         if !rules::check_data_format(resolved.options.publication_data_format, &message.data) {
             return Err(ApiError::BAD_REQUEST);
         }
-        HistoryOptions::of(rules, &channel)
+        HistoryOptions::of(rules, channel)
     };
     if message.skip_history {
         history.size = 0;
     }
     let call = HomeCall::Publish(PublishCall {
-        publication: Publication {
-            data: message.data.clone(),
-            tags: message.tags.clone(),
-            ..Publication::default()
-        },
+        publication: Publication { data: message.data.clone(), tags: message.tags.clone(), ..Publication::default() },
         history,
         idempotency_key: message.idempotency_key.as_str().into(),
         version: message.version,
@@ -156,7 +152,11 @@ fn payload(data: Bytes, b64data: &str) -> Result<Bytes, ApiError> {
 }
 
 /// The ladder of the reading methods: 107 without channel, 102 for an unknown namespace, 108 when the feature is off.
-fn readable(core: &Core, channel: &str, is_on: impl FnOnce(&rules::Rules, &Resolved<'_>) -> bool) -> Result<(), ApiError> {
+fn readable(
+    core: &Core,
+    channel: &str,
+    is_on: impl FnOnce(&rules::Rules, &Resolved<'_>) -> bool,
+) -> Result<(), ApiError> {
     if channel.is_empty() {
         return Err(ApiError::BAD_REQUEST);
     }

@@ -203,7 +203,7 @@ def test_H21_official_python_library(node, fresh):
     api = cent.Client(f"http://127.0.0.1:{node.port}/api", API_KEY)
     with Wire.connected(node, user) as wire:
         wire.subscribe(channel)
-        assert api.publish(cent.PublishRequest(channel=channel, data={"n": 1})).offset is None
+        assert api.publish(cent.PublishRequest(channel=channel, data={"n": 1})).offset == 0
         position = api.publish(cent.PublishRequest(channel=fresh("hist"), data={}, idempotency_key="x"))
         assert position.offset == 1 and position.epoch
         broadcast = api.broadcast(cent.BroadcastRequest(channels=[channel, "nope:x"], data=2))

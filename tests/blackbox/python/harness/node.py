@@ -6,6 +6,7 @@ test is over, so that nothing stays behind.
 
 import contextlib
 import copy
+import ctypes
 import http.client
 import json
 import os
@@ -25,6 +26,8 @@ BINARY = pathlib.Path(os.environ.get("GYRE_BIN") or ROOT / "target/release/gyre"
 BASE_CONFIG = json.loads((ROOT / "tests/blackbox/config.json").read_text())
 CORES = [int(n) for n in os.environ.get("GYRE_TEST_CORES", "1,2,4").split(",")]
 API_KEY = BASE_CONFIG["http_api"]["key"]
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
 START_WITHIN_S = 10
 STOP_WITHIN_S = 15
 
@@ -75,7 +78,9 @@ class Gyre:
     def spawn(self):
         """Starts the process without waiting for anything."""
 
-        def limit_files():
+        def prepare():
+            # Even a test run that is killed leaves no node behind.
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if self.files_max is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (self.files_max, self.files_max))
 
@@ -88,7 +93,7 @@ class Gyre:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                preexec_fn=limit_files,
+                preexec_fn=prepare,
             )
         return self
 
