@@ -3,6 +3,8 @@
 //! `cli` reads the command line, `config` the configuration, `serve` starts a node: the control thread
 //! (`control_plane`) and the cores (`data_plane`).
 
+#![forbid(unsafe_code)]
+
 mod cli;
 mod config;
 mod control_plane;

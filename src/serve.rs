@@ -56,20 +56,21 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     let listeners = listen(config, layout.0.len())?;
     let mut ports = Mesh::new(layout.0.len() + 1)?;
     let port = ports.pop().context("the mesh has an end for the control thread")?;
-    start_cores(config, &settings, layout, ports, listeners)?;
-    for warning in warnings {
-        warning.log();
-    }
-    let config = config.clone();
-    control_plane::run(ControlOptions {
-        settings,
+    let sources = config.sources.clone();
+    let options = ControlOptions {
+        settings: Arc::clone(&settings),
         port,
         shutdown_timeout: config.shutdown.timeout,
         reload: Box::new(move || {
-            let (config, warnings) = Config::load(config.sources.clone())?;
+            let (config, warnings) = Config::load(sources.clone())?;
             warnings.iter().for_each(Warning::log);
             settings::rules(&config)
         }),
+    };
+    control_plane::run(options, || {
+        start_cores(config, &settings, layout, ports, listeners)?;
+        warnings.iter().for_each(Warning::log);
+        Ok(())
     })
 }
 

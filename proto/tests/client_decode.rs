@@ -384,19 +384,3 @@ fn stops_at_a_break() {
         assert_eq!((ids, result), (vec![1], Ok(())));
     }
 }
-
-/// The other two messages that clients send, each alone in its body.
-#[test]
-fn single_messages() {
-    let connect = ConnectRequest { token: "jwt".into(), ..Default::default() };
-    assert_eq!(decode_connect_request(Json, br#"{"token":"jwt"}"#).as_ref(), Ok(&connect));
-    assert_eq!(decode_connect_request(Protobuf, &connect.encode_to_vec()), Ok(connect));
-    assert_eq!(decode_connect_request(Json, b""), Err(DecodeError));
-    assert_eq!(decode_connect_request(Protobuf, b""), Ok(ConnectRequest::default()));
-    let request =
-        EmulationRequest { node: "n".into(), session: "s".into(), data: Bytes::from_static(b"{\"id\":1}\n{}") };
-    let json = br#"{"session":"s","node":"n","data":"{\"id\":1}\n{}"}"#;
-    assert_eq!(decode_emulation_request(Json, json).as_ref(), Ok(&request));
-    assert_eq!(decode_emulation_request(Protobuf, &request.encode_to_vec()), Ok(request));
-    assert_eq!(decode_emulation_request(Json, br#"{"data":{}}"#), Err(DecodeError));
-}

@@ -39,12 +39,13 @@ pub(crate) struct ControlOptions {
     pub(crate) reload: Box<dyn Fn() -> anyhow::Result<Rules>>,
 }
 
-/// Runs until SIGINT or SIGTERM, then until the cores have let go of their connections.
+/// Calls `start`, which starts the cores, and runs until SIGINT or SIGTERM, then until the cores have let go of their
+/// connections. Signals are caught from before `start` on.
 ///
 /// # Errors
-/// When the runtime or the signal handlers cannot be set up.
-pub(crate) fn run(options: ControlOptions) -> anyhow::Result<End> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(options))
+/// When the runtime or the signal handlers cannot be set up; those of `start`.
+pub(crate) fn run(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<End> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(options, start))
 }
 
 struct Control {
@@ -54,7 +55,7 @@ struct Control {
     drained: usize,
 }
 
-async fn serve(options: ControlOptions) -> anyhow::Result<End> {
+async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<End> {
     let ControlOptions { settings, port, shutdown_timeout, reload } = options;
     let sleeper = port.sleeper();
     // An eventfd is read like a pipe.
@@ -62,6 +63,7 @@ async fn serve(options: ControlOptions) -> anyhow::Result<End> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    start()?;
     let mut deadline: Option<Instant> = None;
     let mut control = Control { settings, port, snapshots: HashMap::new(), drained: 0 };
     loop {

@@ -101,9 +101,5 @@ mod model {
         pub(in crate::mesh) fn raw_fd(&self) -> RawFd {
             -1
         }
-
-        pub(in crate::mesh) fn as_fd(&self) -> BorrowedFd<'_> {
-            unimplemented!("a model has no descriptor")
-        }
     }
 }

@@ -125,6 +125,7 @@ impl Sleeper {
     }
 }
 
+#[cfg(not(loom))]
 impl AsFd for Sleeper {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.eventfd.as_fd()

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use prost::Message;
 use serde::Deserialize;
 
-use super::{Command, ConnectRequest, EmulationRequest};
+use super::Command;
 use crate::{Encoding, json};
 
 /// The peer sent something that is not a frame of the protocol; it is disconnected with 3501.
@@ -41,23 +41,6 @@ pub fn decode_commands(
         }
     }
     Ok(())
-}
-
-/// Reads the one message that a client of a unidirectional transport sends. An empty `message` is malformed in JSON,
-/// but is the default request in Protobuf, where there is no length prefix.
-pub fn decode_connect_request(encoding: Encoding, message: &[u8]) -> Result<ConnectRequest, DecodeError> {
-    match encoding {
-        Encoding::Json => decode_json(message),
-        Encoding::Protobuf => decode_protobuf(message),
-    }
-}
-
-/// Reads the body of an emulation request; in Protobuf there is no length prefix.
-pub fn decode_emulation_request(encoding: Encoding, message: &[u8]) -> Result<EmulationRequest, DecodeError> {
-    match encoding {
-        Encoding::Json => decode_json(message),
-        Encoding::Protobuf => decode_protobuf(message),
-    }
 }
 
 // Not generic, so that the readers are compiled once, here, and not in every crate that decodes commands.

@@ -5,7 +5,7 @@
 
 use prost::Message;
 
-use super::{InappropriateJson, Push, Reply, write_json};
+use super::{InappropriateJson, Reply, write_json};
 use crate::{Encoding, json};
 
 /// Appends one reply: in JSON without a line feed, in Protobuf behind its length.
@@ -16,17 +16,6 @@ pub fn encode_reply(encoding: Encoding, reply: &Reply, out: &mut Vec<u8>) -> Res
         Encoding::Json => whole(out, |out| json::object(out, |object| write_json::reply(reply, object))),
         Encoding::Protobuf => {
             delimited(reply, out);
-            Ok(())
-        }
-    }
-}
-
-/// Appends one bare push, the only kind of message on unidirectional transports. Framing as in [`encode_reply`].
-pub fn encode_unidirectional(encoding: Encoding, push: &Push, out: &mut Vec<u8>) -> Result<(), InappropriateJson> {
-    match encoding {
-        Encoding::Json => whole(out, |out| json::object(out, |object| write_json::push(push, object))),
-        Encoding::Protobuf => {
-            delimited(push, out);
             Ok(())
         }
     }

@@ -12,8 +12,8 @@ mod requests;
 mod shared;
 mod write_json;
 
-pub use decode::{DecodeError, decode_commands, decode_connect_request, decode_emulation_request};
-pub use encode::{encode_reply, encode_unidirectional};
+pub use decode::{DecodeError, decode_commands};
+pub use encode::encode_reply;
 pub use push_frames::{encode_join_push, encode_leave_push, encode_publication_push};
 pub use pushes::*;
 pub use replies::*;

@@ -270,19 +270,3 @@ pub struct SubRefreshRequest {
     #[prost(string, repeated, tag = "5")]
     pub untrack: Vec<String>,
 }
-
-/// A piece of the client's stream on an emulated transport, sent beside the stream of replies.
-#[derive(Clone, PartialEq, Deserialize, Message)]
-#[serde(default)]
-pub struct EmulationRequest {
-    /// Node that holds the session.
-    #[prost(string, tag = "1")]
-    pub node: String,
-    /// Secret of the session.
-    #[prost(string, tag = "2")]
-    pub session: String,
-    /// Frame of commands. In JSON this is a string that holds the frame.
-    #[serde(deserialize_with = "json::text_bytes")]
-    #[prost(bytes = "bytes", tag = "3")]
-    pub data: Bytes,
-}

@@ -42,8 +42,3 @@ pub(crate) fn raw_bytes_or_null<'a, D: Deserializer<'a>>(reader: D) -> Result<By
     let value = LazyValue::deserialize(reader)?;
     Ok(Bytes::copy_from_slice(value.as_raw_str().as_bytes()))
 }
-
-/// `deserialize_with` of a field that is a string in JSON and bytes elsewhere; `null` = empty.
-pub(crate) fn text_bytes<'a, D: Deserializer<'a>>(reader: D) -> Result<Bytes, D::Error> {
-    String::deserialize(reader).map(Bytes::from)
-}

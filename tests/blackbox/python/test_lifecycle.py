@@ -158,6 +158,7 @@ def test_L01_metrics(cores):
 def test_L05_logs_are_json_lines():
     # Log shippers would drop lines they cannot parse; `log.level` would not help against noise.
     with running() as node:
+        node.stop()
         lines = (node.dir / "stderr").read_text().splitlines()
         assert lines and len(node.logs()) == len(lines), lines
         assert all({"level", "time", "message"} <= set(entry) for entry in node.logs())

@@ -52,27 +52,6 @@ def test_C05_stale_connection():
             good.quiet(1.5)
 
 
-def test_C14_user_connection_limit():
-    # One account could be shared by a whole school; anonymous users are not one user.
-    with running({"client": {"user_connection_limit": 2}}) as node:
-        with Wire.connected(node), Wire.connected(node) as second, Wire(node) as third:
-            third.send({"id": 1, "connect": {"token": token()}})
-            assert third.closed() == (3504, "connection limit")
-            with Wire.connected(node, "7"), Wire.connected(node, None), Wire.connected(node, None):
-                with Wire.connected(node, None) as nobody:
-                    assert nobody.session["client"]
-            second.__exit__()
-
-            def fits_again():
-                try:
-                    with Wire.connected(node) as wire:
-                        return wire.session["client"]
-                except Closed:
-                    return None
-
-            eventually(fits_again, what="free place after a connection closed")
-
-
 def test_3505_too_many_server_side_subscriptions(node):
     # A token could make one connection as expensive as a thousand.
     with Wire(node) as wire:

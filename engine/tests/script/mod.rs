@@ -1,0 +1,174 @@
+//! The language of the scenarios: a transcript per behaviour. Lines that act are run, what follows from them is written in between, and the
+//! whole must come out as it stands.
+//!
+//! ```text
+//! open a [protobuf] [@core]     a connection
+//! a > {…}                       it sends a frame (`\n` separates commands)
+//! close a                       its socket is gone
+//! publish CHANNEL JSON          server API
+//! publish! CHANNEL TEXT         the same with data that is no JSON
+//! history_remove CHANNEL
+//! disconnect USER / unsubscribe USER CHANNEL
+//! wait 25s
+//! a < {…}                       what a connection is told
+//! a x 3501 bad request          how it ends
+//! = …                           what the API answers
+//! ```
+//! Epochs are written as `E1`, `E2` … in the order they appear; client ids as `<a>`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gyre_engine::rules::Rules;
+use gyre_engine::{Act, ActWhat, HistoryOptions, HomeCall, HomeReply, PublishCall};
+use gyre_proto::Encoding;
+use gyre_proto::client::Publication;
+use gyre_proto::codes::{Disconnect, Unsubscribe};
+use gyre_proto::ids::ConnId;
+
+use crate::world::World;
+
+struct Script {
+    world: World,
+    clients: BTreeMap<String, (usize, ConnId)>,
+    epochs: Vec<String>,
+    out: String,
+}
+
+/// Runs `script` on one core and on three, and compares the transcripts.
+pub(crate) fn check(rules: fn() -> Rules, script: &str) {
+    for cores in [1, 3] {
+        let mut run = Script {
+            world: World::new(cores, rules(), 7),
+            clients: BTreeMap::new(),
+            epochs: Vec::new(),
+            out: String::new(),
+        };
+        let lines: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        for line in &lines {
+            if !line.contains(" < ") && !line.contains(" x ") && !line.starts_with('=') {
+                let _ = writeln!(run.out, "{line}");
+                run.act(line);
+                run.world.settle();
+                run.report();
+            }
+        }
+        let expected = lines.join("\n");
+        assert_eq!(run.out.trim(), expected, "\n--- came out (cores = {cores}) ---\n{}", run.out);
+    }
+}
+
+impl Script {
+    fn act(&mut self, line: &str) {
+        let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (second, third) = rest.split_once(' ').unwrap_or((rest, ""));
+        match first {
+            "open" => {
+                let core = self.clients.len() % self.world.sites.len();
+                let encoding = if third == "protobuf" { Encoding::Protobuf } else { Encoding::Json };
+                let conn = self.world.open(core, encoding);
+                self.clients.insert(second.to_owned(), (core, conn));
+            }
+            "close" => {
+                let (core, conn) = self.clients[second];
+                self.world.on(core, |engine, hands| engine.closed(conn, hands));
+            }
+            "publish" | "publish!" => {
+                let publication =
+                    Publication { data: Bytes::copy_from_slice(third.as_bytes()), ..Publication::default() };
+                let history = HistoryOptions::of(self.world.sites[0].engine.rules(), second);
+                let call = HomeCall::Publish(PublishCall {
+                    publication,
+                    history,
+                    idempotency_key: "".into(),
+                    version: 0,
+                    version_epoch: "".into(),
+                });
+                self.api(second, call);
+            }
+            "history_remove" => self.api(second, HomeCall::HistoryRemove),
+            "disconnect" => self.do_to(second, ActWhat::Disconnect(Disconnect::FORCE_DISCONNECT)),
+            "unsubscribe" => {
+                self.do_to(second, ActWhat::Unsubscribe { channel: third.into(), why: Unsubscribe::SERVER })
+            }
+            "wait" => {
+                let ms = match second.strip_suffix("ms") {
+                    Some(ms) => ms.parse().expect("milliseconds"),
+                    None => second.trim_end_matches('s').parse::<u64>().expect("seconds") * 1000,
+                };
+                self.world.wait(ms);
+            }
+            name => {
+                let (core, conn) = self.clients[name];
+                let frame = third.replace("\\n", "\n");
+                let frame = self.epochs.iter().enumerate().fold(frame, |frame, (n, epoch)| {
+                    frame.replace(&format!("\"E{}\"", n + 1), &format!("\"{epoch}\""))
+                });
+                self.world.on(core, |engine, hands| engine.receive(conn, frame.as_bytes(), hands));
+            }
+        }
+    }
+
+    fn api(&mut self, channel: &str, call: HomeCall) {
+        let (number, at_once) = self.world.call(0, channel, call);
+        self.world.settle();
+        let answers = &mut self.world.sites[0].hands.answers;
+        let later = answers.iter().position(|(call, _)| *call == number).map(|at| answers.remove(at).1);
+        let text = match at_once.or(later) {
+            Some(HomeReply::Published(at)) => format!("= {} {}", at.offset, self.named(at.epoch.as_str())),
+            other => format!("= {other:?}"),
+        };
+        self.report();
+        let _ = writeln!(self.out, "{}", text.trim());
+    }
+
+    fn do_to(&mut self, user: &str, what: ActWhat) {
+        let act = Act { user: user.into(), client: "".into(), whitelist: Vec::new(), what };
+        self.world.on(0, |engine, hands| engine.api_act(Arc::new(act), hands));
+    }
+
+    fn named(&mut self, epoch: &str) -> String {
+        if epoch.is_empty() {
+            return String::new();
+        }
+        let at = self.epochs.iter().position(|known| known == epoch).unwrap_or_else(|| {
+            self.epochs.push(epoch.to_owned());
+            self.epochs.len() - 1
+        });
+        format!("E{}", at + 1)
+    }
+
+    fn report(&mut self) {
+        for (name, (core, conn)) in self.clients.clone() {
+            let said = self.world.sites[core].hands.said.remove(&conn.index).unwrap_or_default();
+            for message in said {
+                let text = match String::from_utf8(message) {
+                    Ok(text) if text.starts_with('{') => self.tidy(&text),
+                    Ok(text) => format!("{} bytes", text.len()),
+                    Err(error) => format!("{} bytes", error.as_bytes().len()),
+                };
+                let _ = writeln!(self.out, "{name} < {text}");
+            }
+            if let Some(why) = self.world.sites[core].hands.closed.remove(&conn.index) {
+                let _ = writeln!(self.out, "{name} x {} {}", why.code, why.reason);
+            }
+        }
+    }
+
+    /// Replaces what differs from run to run.
+    fn tidy(&mut self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, (_, conn)) in &self.clients {
+            let id = format!("00000000-0000-4000-8000-0000{:08x}", conn.index);
+            text = text.replace(&id, &format!("<{name}>"));
+        }
+        if let Some((_, tail)) = text.clone().split_once("\"epoch\":\"") {
+            let epoch = tail.split('"').next().unwrap_or_default().to_owned();
+            let named = self.named(&epoch);
+            text = text.replace(&epoch, &named);
+        }
+        text
+    }
+}
