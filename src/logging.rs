@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use serde_json::{Map, Value};
@@ -110,7 +111,7 @@ where
         event.record(&mut fields);
         let mut line = Map::new();
         line.insert("level".to_owned(), level_name(*event.metadata().level()).into());
-        line.insert("time".to_owned(), rfc3339(now_s()).into());
+        line.insert("time".to_owned(), now().into());
         line.append(&mut fields.others);
         line.insert("message".to_owned(), fields.message.into());
         writeln!(writer, "{}", Value::Object(line))
@@ -135,7 +136,7 @@ where
             Level::DEBUG => ("DBG", 36),
             Level::TRACE => ("TRC", 35),
         };
-        let time = rfc3339(now_s()).replace('T', " ").replace('Z', "");
+        let time = now().replace('T', " ").replace('Z', "");
         write!(writer, "{time} \x1b[{colour}m[{tag}]\x1b[0m {}", fields.message)?;
         for (name, value) in &fields.others {
             match value {
@@ -147,35 +148,7 @@ where
     }
 }
 
-fn now_s() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
-}
-
-/// UTC to the second; the civil date is computed from day numbers of 400-year cycles beginning in March.
-fn rfc3339(unix_s: u64) -> String {
-    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
-    let shifted = days + 719_468;
-    let cycle = shifted / 146_097;
-    let day_of_cycle = shifted % 146_097;
-    let year_of_cycle = (day_of_cycle - day_of_cycle / 1_460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
-    let day_of_year = day_of_cycle - (365 * year_of_cycle + year_of_cycle / 4 - year_of_cycle / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_cycle + cycle * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::rfc3339;
-
-    #[test]
-    fn dates() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(rfc3339(1_795_243_259), "2026-11-21T06:40:59Z");
-        assert_eq!(rfc3339(4_107_542_399), "2100-02-28T23:59:59Z");
-    }
+/// UTC to the second.
+fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }

@@ -49,7 +49,8 @@ pub(crate) const ACCEPT_LOG_MS: u64 = 10_000;
 /// Connections the kernel completes for us before we accept them. The kernel cuts it to net.core.somaxconn.
 pub(crate) const BACKLOG: i32 = 65_535;
 
-/// Longest block in the ring (driver rule 7): what else the executor has to do waits no longer than this.
+/// Longest block in the ring while tasks exist (driver rule 7). Whatever wakes a task does so before the block; should
+/// something wake one later, it waits no longer than this.
 pub(crate) const BLOCK_MAX: Duration = Duration::from_millis(5);
 
 /// Longest block when no task exists. Everything that can happen then comes through the ring or the wheel.

@@ -1,5 +1,7 @@
 //! Several engines in one thread, joined by rings that deliver when told to, with the clients' ends in plain vectors.
 
+#![allow(dead_code, reason = "each test uses its own part of the world")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -11,6 +13,13 @@ use gyre_proto::Encoding;
 use gyre_proto::codes::Disconnect;
 use gyre_proto::ids::{ConnId, CoreId};
 
+/// Something that reached a client's end.
+#[derive(Debug)]
+pub(crate) enum Told {
+    Message(Vec<u8>),
+    Closed(Disconnect),
+}
+
 /// What one core's engine asked for.
 #[derive(Default)]
 pub(crate) struct Hands {
@@ -18,7 +27,10 @@ pub(crate) struct Hands {
     /// Messages to each connection, and its end.
     pub(crate) said: BTreeMap<u32, Vec<Vec<u8>>>,
     pub(crate) closed: BTreeMap<u32, Disconnect>,
-    pub(crate) timers: BTreeMap<u32, u64>,
+    /// Both of these in the order in which they happened, for who wants it.
+    pub(crate) told: Vec<(ConnId, Told)>,
+    pub(crate) timers: BTreeMap<u32, (ConnId, u64)>,
+    pub(crate) is_congested: bool,
     sent: Vec<(CoreId, Message)>,
     pub(crate) answers: Vec<(CallId, HomeReply)>,
     pub(crate) surveyed: Vec<(CallId, SurveyReply)>,
@@ -31,15 +43,18 @@ impl Outlet for Hands {
     }
 
     fn push(&mut self, conn: ConnId, frame: FrameId) {
-        self.said.entry(conn.index).or_default().push(self.palette[frame.0 as usize].clone());
+        let message = &self.palette[frame.0 as usize];
+        self.said.entry(conn.index).or_default().push(message.clone());
+        self.told.push((conn, Told::Message(message.clone())));
     }
 
     fn close(&mut self, conn: ConnId, why: &Disconnect) {
         self.closed.insert(conn.index, why.clone());
+        self.told.push((conn, Told::Closed(why.clone())));
     }
 
     fn set_timer(&mut self, conn: ConnId, deadline_ms: u64) {
-        self.timers.insert(conn.index, deadline_ms);
+        self.timers.insert(conn.index, (conn, deadline_ms));
     }
 
     fn send(&mut self, to: CoreId, message: Message) {
@@ -55,7 +70,7 @@ impl Outlet for Hands {
     }
 
     fn is_congested(&self) -> bool {
-        false
+        self.is_congested
     }
 }
 
@@ -68,8 +83,12 @@ pub(crate) struct Site {
 /// See the module.
 pub(crate) struct World {
     pub(crate) sites: Vec<Site>,
-    /// Index = from * cores + to.
-    rings: Vec<VecDeque<Message>>,
+    /// Index = from * cores + to. Each message with the beat in which it was sent.
+    rings: Vec<VecDeque<(u64, Message)>>,
+    /// By ring: the beat of the last message delivered.
+    served: Vec<u64>,
+    /// Counts the calls of engines.
+    pub(crate) beat: u64,
     pub(crate) now: Now,
     next_conn: u32,
     next_call: CallId,
@@ -91,6 +110,8 @@ impl World {
         Self {
             sites: (0..cores).map(site).collect(),
             rings: (0..usize::from(cores).pow(2)).map(|_| VecDeque::new()).collect(),
+            served: vec![0; usize::from(cores).pow(2)],
+            beat: 0,
             now: Now { mono_ms: 1_000_000, unix_ms: 1_700_000_000_000 },
             next_conn: 0,
             next_call: 0,
@@ -100,11 +121,14 @@ impl World {
     /// Runs something on the engine of a core and puts what it sends into the rings.
     pub(crate) fn on<T>(&mut self, core: usize, act: impl FnOnce(&mut Engine, &mut Hands) -> T) -> T {
         let cores = self.sites.len();
+        self.beat += 1;
         let site = &mut self.sites[core];
+        // Frames are good for one turn; here a turn is one call.
+        site.hands.palette.clear();
         site.engine.set_now(self.now);
         let result = act(&mut site.engine, &mut site.hands);
         for (to, message) in site.hands.sent.drain(..) {
-            self.rings[core * cores + usize::from(to.0)].push_back(message);
+            self.rings[core * cores + usize::from(to.0)].push_back((self.beat, message));
         }
         result
     }
@@ -134,9 +158,20 @@ impl World {
     /// Delivers the oldest message of one ring.
     pub(crate) fn step(&mut self, from: usize, to: usize) {
         let cores = self.sites.len();
-        if let Some(message) = self.rings[from * cores + to].pop_front() {
+        if let Some((beat, message)) = self.rings[from * cores + to].pop_front() {
+            self.served[from * cores + to] = beat;
             self.on(to, |engine, hands| engine.message(message, hands));
         }
+    }
+
+    /// The message that [`Self::step`] would deliver.
+    pub(crate) fn next_message(&self, from: usize, to: usize) -> Option<&Message> {
+        self.rings[from * self.sites.len() + to].front().map(|(_, message)| message)
+    }
+
+    /// What core `from` sent before this beat has reached core `to`.
+    pub(crate) fn served(&self, from: usize, to: usize) -> u64 {
+        if from == to { self.beat } else { self.served[from * self.sites.len() + to] }
     }
 
     /// Turns every core and empties every ring until nothing moves.
@@ -164,20 +199,22 @@ impl World {
             self.now.mono_ms += step;
             self.now.unix_ms += step as i64;
             for core in 0..self.sites.len() {
-                let due: Vec<u32> = self.sites[core]
-                    .hands
-                    .timers
-                    .iter()
-                    .filter(|(_, at)| **at <= self.now.mono_ms)
-                    .map(|(conn, _)| *conn)
-                    .collect();
-                for index in due {
-                    self.sites[core].hands.timers.remove(&index);
-                    let conn = ConnId { index, generation: 1 };
+                for conn in self.due(core) {
                     self.on(core, |engine, hands| engine.timeout(conn, hands));
                 }
             }
             self.settle();
         }
+    }
+
+    /// Takes out the timers of a core that have run off.
+    pub(crate) fn due(&mut self, core: usize) -> Vec<ConnId> {
+        let now_ms = self.now.mono_ms;
+        let timers = &mut self.sites[core].hands.timers;
+        let due: Vec<ConnId> = timers.values().filter(|(_, at)| *at <= now_ms).map(|(conn, _)| *conn).collect();
+        for conn in &due {
+            timers.remove(&conn.index);
+        }
+        due
     }
 }

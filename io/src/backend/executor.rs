@@ -1,8 +1,8 @@
 //! The executor of one core: a glommio executor on its own thread, pinned or not.
 //!
 //! The driver is its foreground task, in a queue of its own together with every task of `spawn`. Yielding inside one
-//! queue is a push and a pop; glommio's reactor (three to four system calls) is visited only when its preempt timer
-//! of 5 ms has run out. A panic on a core ends the process: a half-dead core is worse than a restart.
+//! queue is a push and a pop; glommio's reactor has nothing to do here and is as good as never visited (`PREEMPT`).
+//! A panic on a core ends the process: a half-dead core is worse than a restart.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -10,14 +10,21 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Once;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
 use gyre_proto::ids::CoreId;
 
-use crate::limits::{BLOCK_MAX, TASK_ROUNDS_MAX};
+use crate::limits::TASK_ROUNDS_MAX;
 
 /// Memory of glommio's own reactor for file I/O, which a core does not do (driver rule 7).
 const IO_MEMORY_BYTES: usize = 64 * 1024;
+
+/// glommio's preempt timer, in effect off. glommio 0.9 goes to sleep with tasks ready if the timer runs out between
+/// being armed and the first look at the queues, and nothing wakes it again: with 5 ms, cores on a busy machine stopped
+/// for ever (2026-11: one of about 70, started eight at a time on two busy CPUs). What the timer is for, glommio's own
+/// I/O and timers and several queues on one core, we do not use.
+const PREEMPT: Duration = Duration::from_secs(24 * 3600);
 
 thread_local! {
     static CORE: Cell<Option<CoreId>> = const { Cell::new(None) };
@@ -44,19 +51,19 @@ pub(crate) fn start<F: Future<Output = ()> + 'static>(
 ) -> io::Result<Core> {
     abort_on_panic();
     let placement = pin.map_or(Placement::Unbound, Placement::Fixed);
-    let thread = LocalExecutorBuilder::new(placement)
-        .name("core")
-        .io_memory(IO_MEMORY_BYTES)
-        .preempt_timer(BLOCK_MAX)
-        .spawn(move || async move {
-            CORE.set(Some(id));
-            let queue = glommio::executor().create_task_queue(Shares::default(), Latency::Matters(BLOCK_MAX), "driver");
-            QUEUE.set(Some(queue));
-            match glommio::spawn_local_into(body(), queue) {
-                Ok(driver) => driver.await,
-                Err(error) => panic!("cannot start the driver: {error}"),
-            }
-        });
+    let thread =
+        LocalExecutorBuilder::new(placement).name("core").io_memory(IO_MEMORY_BYTES).preempt_timer(PREEMPT).spawn(
+            move || async move {
+                CORE.set(Some(id));
+                // `Latency::Matters` would bring a shorter preempt timer back.
+                let queue = glommio::executor().create_task_queue(Shares::default(), Latency::NotImportant, "driver");
+                QUEUE.set(Some(queue));
+                match glommio::spawn_local_into(body(), queue) {
+                    Ok(driver) => driver.await,
+                    Err(error) => panic!("cannot start the driver: {error}"),
+                }
+            },
+        );
     thread.map(Core).map_err(|error| io::Error::other(error.to_string()))
 }
 

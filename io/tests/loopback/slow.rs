@@ -82,7 +82,9 @@ fn a_blocked_peer_that_vanishes_is_reported() {
         client.send(TEXT, b"flood 1000 20");
         assert_eq!(client.read(3).len(), 3);
         drop(client);
-        assert_eq!(server.see_closed(), Closed::PeerReset);
+        // A reset if bytes had arrived that nobody will read, otherwise the end of its direction.
+        let why = server.see_closed();
+        assert!(matches!(why, Closed::PeerReset | Closed::PeerEof), "{why:?}");
     }
     server.stop();
 }

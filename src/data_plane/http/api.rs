@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Method, Request, StatusCode};
+use subtle::ConstantTimeEq;
 
 use super::{Answer, Core, acts, channels, json, status, text};
 use crate::limits::API_BODY_BYTES_MAX;
@@ -121,10 +122,9 @@ fn is_authorized(key: &str, headers: &HeaderMap, query: Option<&str>) -> bool {
     if given.is_some_and(|given| same(given, key.as_bytes())) {
         return true;
     }
-    let mut parameters = query.into_iter().flat_map(|query| query.split('&'));
-    parameters
-        .find_map(|pair| pair.strip_prefix("api_key="))
-        .is_some_and(|given| same(&percent_decoded(given), key.as_bytes()))
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .find(|(name, _)| name == "api_key")
+        .is_some_and(|(_, given)| same(given.as_bytes(), key.as_bytes()))
 }
 
 /// The key of `apikey KEY`, the scheme in any case.
@@ -137,28 +137,7 @@ fn apikey(authorization: &[u8]) -> Option<&[u8]> {
 
 /// Compares in a time that does not depend on where the difference is.
 fn same(a: &[u8], b: &[u8]) -> bool {
-    let difference = a.iter().zip(b).fold(0, |all, (a, b)| std::hint::black_box(all | (a ^ b)));
-    a.len() == b.len() && difference == 0
-}
-
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let hex = text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (byte, hex) {
-            (b'%', Some(value)) => {
-                decoded.push(value);
-                at += 3;
-                continue;
-            }
-            (b'+', _) => decoded.push(b' '),
-            _ => decoded.push(byte),
-        }
-        at += 1;
-    }
-    decoded
+    a.ct_eq(b).into()
 }
 
 #[cfg(test)]
