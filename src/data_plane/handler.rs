@@ -127,7 +127,10 @@ impl Handler for CoreHandler {
             self.has_reported_drained = true;
             self.core.tell_control(ToControl::Drained);
         }
-        self.core.port.borrow_mut().flush();
         if more || is_fanning_out { Busy::Yes } else { Busy::No }
+    }
+
+    fn turn_ends(&mut self, _driver: &mut Driver) {
+        self.core.port.borrow_mut().flush();
     }
 }

@@ -20,10 +20,10 @@ use crate::limits::TASK_ROUNDS_MAX;
 /// Memory of glommio's own reactor for file I/O, which a core does not do (driver rule 7).
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
-/// glommio's preempt timer, in effect off. glommio 0.9 goes to sleep with tasks ready if the timer runs out between
-/// being armed and the first look at the queues, and nothing wakes it again: with 5 ms, cores on a busy machine stopped
-/// for ever (2026-11: one of about 70, started eight at a time on two busy CPUs). What the timer is for, glommio's own
-/// I/O and timers and several queues on one core, we do not use.
+/// glommio's preempt timer, in effect off. glommio 0.9 goes to sleep although tasks are ready if the timer runs out
+/// between being armed and the first look at the queues, and nothing wakes it again. With 5 ms a core on a busy machine
+/// stopped for ever (2026-11: once in about 70 starts, eight at a time on two CPUs; with 30 us in three test runs of
+/// three). What the timer is for, glommio's own I/O and timers and several queues on one core, we do not use.
 const PREEMPT: Duration = Duration::from_secs(24 * 3600);
 
 thread_local! {

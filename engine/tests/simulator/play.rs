@@ -1,0 +1,416 @@
+//! What happens in a simulated world, drawn at random: clients come, talk and go, the server API calls, rings deliver
+//! late, time passes.
+
+use base64::Engine as _;
+use bytes::Bytes;
+use gyre_engine::{Act, ActWhat, ClientId, HistoryOptions, HomeCall, PublishCall, RecoverFrom};
+use gyre_proto::Encoding;
+use gyre_proto::client::Publication;
+use gyre_proto::codes::{Disconnect, Unsubscribe};
+use gyre_proto::ids::ConnId;
+
+use crate::peer::{Agent, Asked, Conn, Key, Planned};
+use crate::sim::Sim;
+use crate::wire::{Say, Seen, Wishes, frame};
+
+impl Sim {
+    pub(crate) fn play(&mut self) {
+        let users = self.rng.usize(1..6);
+        for _ in 0..self.setup.agents {
+            let user = match self.rng.usize(..users) {
+                0 => String::new(),
+                n => format!("u{n}"),
+            };
+            let encoding = if self.rng.bool() { Encoding::Json } else { Encoding::Protobuf };
+            self.agents.push(Agent { user, encoding, seen: Default::default(), key: None });
+        }
+        if self.setup.is_crowd {
+            for agent in 0..self.agents.len() {
+                self.connect(agent);
+            }
+        }
+        for _ in 0..self.setup.actions {
+            self.action();
+        }
+        self.settle();
+        self.check();
+    }
+
+    fn action(&mut self) {
+        if self.rng.u32(..100) < self.setup.ring_share {
+            let busy = self.world.busy_rings();
+            if let Some(&(from, to)) = self.rng.choice(&busy) {
+                for _ in 0..self.rng.usize(1..4) {
+                    self.step(from, to);
+                }
+                return;
+            }
+        }
+        let agent = self.rng.usize(..self.agents.len());
+        let key = self.agents[agent].key;
+        match self.rng.u32(..100) {
+            0..50 => match key {
+                None => self.connect(agent),
+                Some(key) => self.talk(key),
+            },
+            50..65 => self.api_publish(),
+            65..70 => self.api_act(agent),
+            70..72 => {
+                let (core, channel) = (self.any_core(), self.any_channel());
+                self.note(|| format!("history_remove {core} {channel}"));
+                self.call(core, channel, HomeCall::HistoryRemove);
+            }
+            72..78 => {
+                if let Some(key) = key {
+                    self.hang_up(key);
+                }
+            }
+            78..84 => self.answer_pings(),
+            84..92 => {
+                let ms = match self.rng.u32(..10) {
+                    0..6 => self.rng.u64(1..50),
+                    6..9 => self.rng.u64(50..3_000),
+                    _ => self.rng.u64(3_000..30_000),
+                };
+                self.answer_pings();
+                self.advance(ms);
+            }
+            92..95 => {
+                let core = self.any_core();
+                self.turn(core);
+            }
+            95..97 => self.stale_calls(),
+            97 => {
+                let core = self.any_core();
+                let is_congested = &mut self.world.sites[core].hands.is_congested;
+                *is_congested = !*is_congested && self.rng.u32(..4) == 0;
+            }
+            _ => {
+                self.settle();
+                self.check();
+            }
+        }
+    }
+
+    fn any_core(&mut self) -> usize {
+        self.rng.usize(..self.world.sites.len())
+    }
+
+    fn any_channel(&mut self) -> usize {
+        if self.setup.is_crowd && self.rng.u32(..4) > 0 {
+            return 0;
+        }
+        self.rng.usize(..self.model.channels.len())
+    }
+
+    /// A new connection of a client, mostly with its connect and often with more in the same frame.
+    fn connect(&mut self, agent: usize) {
+        let core = if self.setup.is_crowd && self.rng.u32(..10) > 0 { 0 } else { self.any_core() };
+        let at = self.rng.usize(..self.free[core].len() + 1);
+        let id = match self.free[core].get(at) {
+            Some(_) => self.free[core].swap_remove(at),
+            None => {
+                let used = self.conns.keys().chain(&self.zombies).filter(|key| key.0 == core).count();
+                ConnId { index: (used + self.free[core].len()) as u32, generation: 1 }
+            }
+        };
+        self.next_uuid += 1;
+        let client = ClientId::from_entropy(self.next_uuid.to_be_bytes());
+        let (user, encoding) = (self.agents[agent].user.clone(), self.agents[agent].encoding);
+        let conn = Conn {
+            core,
+            id,
+            uuid: client.to_string(),
+            agent,
+            user,
+            encoding,
+            opened_ms: self.world.now.mono_ms,
+            next_id: 1,
+            asked: Default::default(),
+            plan: Vec::new(),
+            has_said_connect: false,
+            is_connected: false,
+            has_misbehaved: false,
+            is_lazy: self.rng.u32(..20) == 0,
+            pinged_ms: None,
+            owes_pong: false,
+            starts: Default::default(),
+            page: None,
+            joined: Default::default(),
+            subs: Default::default(),
+        };
+        let key = conn.key();
+        self.agents[agent].key = Some(key);
+        self.conns.insert(key, conn);
+        self.prepare();
+        self.note(|| format!("open {key:?} {client} {encoding:?}"));
+        self.on(core, |engine, hands| engine.open(id, encoding, client, hands));
+        if self.rng.u32(..20) > 0 {
+            self.talk(key);
+        }
+    }
+
+    /// One frame of commands.
+    fn talk(&mut self, key: Key) {
+        if self.rng.u32(..300) == 0 {
+            return self.talk_nonsense(key);
+        }
+        let mut says = Vec::new();
+        if !self.conns[&key].has_said_connect {
+            says.push(self.say_connect(key));
+        }
+        for _ in 0..self.rng.usize(usize::from(says.is_empty())..5) {
+            says.push(self.say_something(key));
+        }
+        if self.setup.is_crowd && self.conns[&key].subs.is_empty() {
+            says.push(self.say_subscribe(key, 0));
+        }
+        self.send(key, says);
+    }
+
+    fn talk_nonsense(&mut self, key: Key) {
+        let conn = self.conns.get_mut(&key).expect("open");
+        conn.has_misbehaved = true;
+        let id = conn.id;
+        self.prepare();
+        self.note(|| format!("nonsense {key:?}"));
+        self.on(key.0, |engine, hands| engine.receive(id, b"\xff\xff\xff", hands));
+        assert!(!self.conns.contains_key(&key), "nonsense is not tolerated");
+    }
+
+    fn say_connect(&mut self, key: Key) -> Say {
+        let agent = self.conns[&key].agent;
+        let mut plan: Vec<Planned> = Vec::new();
+        if self.rng.u32(..3) == 0 && !self.agents[agent].user.is_empty() {
+            for _ in 0..self.rng.usize(1..3) {
+                let channel = self.any_channel();
+                if plan.iter().all(|planned| planned.channel != channel) {
+                    let seen = self.agents[agent].seen.get(&channel).cloned();
+                    let recover = seen.filter(|_| self.rng.u32(..5) > 0);
+                    plan.push(Planned { channel, recover, is_revoked: false });
+                }
+            }
+        }
+        let name = |channel: usize| self.model.channels[channel].name.clone();
+        let known = plan.iter().filter_map(|p| Some((name(p.channel), p.recover.clone()?)));
+        let subs: Vec<(String, Seen)> = known.collect();
+        let names: Vec<String> = plan.iter().map(|p| format!("{:?}", name(p.channel))).collect();
+        let claims = format!(r#"{{"sub":"{}","channels":[{}]}}"#, self.agents[agent].user, names.join(","));
+        let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let token = format!("{}.{}.AAAA", base64.encode(r#"{"alg":"HS256"}"#), base64.encode(claims));
+        let conn = self.conns.get_mut(&key).expect("open");
+        conn.plan = plan;
+        conn.has_said_connect = true;
+        Say::Connect { token, subs }
+    }
+
+    fn say_subscribe(&mut self, key: Key, channel: usize) -> Say {
+        let seen = self.agents[self.conns[&key].agent].seen.get(&channel).cloned();
+        let recover = match self.rng.u32(..20) {
+            0 => Some((self.rng.u64(..20), String::new())),
+            1 => Some((self.rng.u64(..20), "abcdefgh".to_owned())),
+            2..5 => None,
+            _ => seen,
+        };
+        let wishes = Wishes {
+            positioned: self.rng.bool(),
+            recoverable: recover.is_some() || self.rng.bool(),
+            join_leave: self.rng.bool(),
+            reject: self.rng.u32(..4) == 0,
+        };
+        Say::Subscribe { channel: self.model.channels[channel].name.clone(), recover, wishes }
+    }
+
+    fn say_something(&mut self, key: Key) -> Say {
+        let channel = self.any_channel();
+        let name = self.model.channels[channel].name.clone();
+        let has_it = self.conns[&key].subs.contains_key(&channel);
+        match self.rng.u32(..100) {
+            0..40 if !has_it || self.rng.u32(..10) == 0 => self.say_subscribe(key, channel),
+            0..25 => Say::Unsubscribe(name),
+            25..75 => {
+                let is_json = self.conns[&key].encoding == Encoding::Json;
+                let data = self.data(is_json);
+                Say::Publish { channel: name, data }
+            }
+            75..88 => {
+                let limit = self.rng.i32(-1..10);
+                let seen = self.agents[self.conns[&key].agent].seen.get(&channel).cloned();
+                let since = match self.rng.u32(..6) {
+                    0 => Some((self.rng.u64(..20), String::new())),
+                    1 => Some((self.rng.u64(..20), "abcdefgh".to_owned())),
+                    2..4 => seen,
+                    _ => None,
+                };
+                Say::History { channel: name, limit, since, reverse: self.rng.bool() }
+            }
+            88..93 => Say::Presence(name),
+            93..98 => Say::PresenceStats(name),
+            _ => Say::Rpc,
+        }
+    }
+
+    fn data(&mut self, is_json: bool) -> String {
+        self.next_n += 1;
+        let is_odd = self.setup.is_binary && !is_json && self.rng.u32(..8) == 0;
+        format!("{}{}", if is_odd { "!" } else { "" }, self.next_n)
+    }
+
+    fn send(&mut self, key: Key, says: Vec<Say>) {
+        self.prepare();
+        let conn = self.conns.get_mut(&key).expect("open");
+        let commands: Vec<(u32, Say)> = says.into_iter().zip(conn.next_id..).map(|(say, id)| (id, say)).collect();
+        conn.next_id += commands.len() as u32;
+        let asked = |(id, say): &(u32, Say)| Asked { id: *id, say: say.clone(), is_revoked: false };
+        conn.asked.extend(commands.iter().map(asked));
+        let (core, id, bytes) = (conn.core, conn.id, frame(conn.encoding, &commands));
+        self.note(|| format!("say {key:?} {commands:?}"));
+        let is_connect = matches!(commands[0].1, Say::Connect { .. });
+        if is_connect {
+            self.foresee_connect(key);
+        }
+        self.on(core, |engine, hands| engine.receive(id, &bytes, hands));
+        if is_connect && let Some(conn) = self.conns.get_mut(&key) {
+            // Whether a leave in the very call of the connect was before or after does not show.
+            for (channel, start) in &mut conn.starts {
+                start.lenient_until = self.model.channels[*channel].log.len();
+            }
+            for (channel, sub) in &mut conn.subs {
+                sub.lenient_until = self.model.channels[*channel].log.len();
+            }
+        }
+    }
+
+    /// Home channels of the same core are looked at in the call of the connect itself.
+    fn foresee_connect(&mut self, key: Key) {
+        let conn = self.conns.get_mut(&key).expect("open");
+        let limit = self.setup.rules.client.recovery_max_publication_limit;
+        for planned in &conn.plan {
+            let it = &self.model.channels[planned.channel];
+            if it.home == conn.core {
+                let options = &it.options;
+                let from = planned.recover.as_ref().filter(|_| options.force_recovery);
+                let from = from.map(|(offset, epoch)| RecoverFrom { offset: *offset, epoch: (**epoch).into(), limit });
+                let is_positioned = options.force_recovery || options.force_positioning;
+                let start = self.model.start(planned.channel, is_positioned.then_some(from.as_ref()));
+                conn.starts.insert(planned.channel, start);
+            }
+        }
+    }
+
+    fn api_publish(&mut self) {
+        let (core, channel) = (self.any_core(), self.any_channel());
+        let name = self.model.channels[channel].name.clone();
+        let data = self.data(false);
+        let idempotency_key = if self.rng.u32(..8) == 0 { format!("k{}", self.rng.u32(..4)) } else { String::new() };
+        let call = HomeCall::Publish(PublishCall {
+            publication: Publication { data: Bytes::from(data.clone()), ..Publication::default() },
+            history: HistoryOptions::of(&self.setup.rules, &name),
+            idempotency_key: idempotency_key.into(),
+            version: if self.rng.u32(..8) == 0 { self.rng.u64(1..50) } else { 0 },
+            version_epoch: "".into(),
+        });
+        self.note(|| format!("api publish on {core} {call:?} to {name}"));
+        self.call(core, channel, call);
+    }
+
+    fn api_act(&mut self, agent: usize) {
+        let core = self.any_core();
+        let conn = self.agents[agent].key.and_then(|key| self.conns.get(&key));
+        let client = conn.filter(|_| self.setup.is_crowd || self.rng.bool()).map_or("", |conn| &conn.uuid).into();
+        let user = self.agents[agent].user.as_str().into();
+        let what = if self.rng.u32(..4) == 0 {
+            ActWhat::Disconnect(Disconnect::FORCE_DISCONNECT)
+        } else {
+            let channel = self.any_channel();
+            let channel = self.model.channels[channel].name.as_str().into();
+            ActWhat::Unsubscribe { channel, why: Unsubscribe::SERVER }
+        };
+        let act = Act { user, client, whitelist: Vec::new(), what };
+        self.note(|| format!("api act on {core} {act:?}"));
+        self.act(core, act);
+    }
+
+    /// The peer goes without a word.
+    pub(crate) fn hang_up(&mut self, key: Key) {
+        self.prepare();
+        self.note(|| format!("hang up {key:?}"));
+        let Some(conn) = self.conns.remove(&key) else { return };
+        for (channel, sub) in &conn.subs {
+            self.judge_end(&conn, *channel, sub, &format!("{key:?} hangs up"));
+        }
+        self.all_left_here(key.0, &conn);
+        self.agents[conn.agent].key = None;
+        self.on(key.0, |engine, hands| engine.closed(conn.id, hands));
+        self.release_index(key.0, conn.id);
+    }
+
+    pub(crate) fn answer_pings(&mut self) {
+        let owing = self.conns.values_mut().filter(|conn| conn.owes_pong && !conn.is_lazy);
+        let mut frames = Vec::new();
+        for conn in owing {
+            conn.owes_pong = false;
+            // Behind a command that waits, the pong waits too, and may be too late.
+            if conn.asked.is_empty() {
+                conn.pinged_ms = None;
+            }
+            frames.push((conn.core, conn.id, frame(conn.encoding, &[(0, Say::Pong)])));
+        }
+        for (core, id, bytes) in frames {
+            self.prepare();
+            self.on(core, |engine, hands| engine.receive(id, &bytes, hands));
+        }
+    }
+
+    /// Time passes; nothing else but timers.
+    pub(crate) fn advance(&mut self, ms: u64) {
+        self.note(|| format!("wait {ms} ms"));
+        let until_ms = self.world.now.mono_ms + ms;
+        loop {
+            let timers = self.world.sites.iter().flat_map(|site| site.hands.timers.values());
+            let next_ms = timers.map(|(_, at_ms)| *at_ms).min().unwrap_or(u64::MAX);
+            let step_ms = next_ms.min(until_ms).saturating_sub(self.world.now.mono_ms);
+            self.world.now.mono_ms += step_ms;
+            self.world.now.unix_ms += step_ms as i64;
+            for core in 0..self.world.sites.len() {
+                for id in self.world.due(core) {
+                    self.timeout(core, id);
+                }
+            }
+            if next_ms > until_ms {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn turn(&mut self, core: usize) -> bool {
+        self.prepare();
+        self.on(core, |engine, hands| engine.turn(hands))
+    }
+
+    /// What the connection table says of connections that the engine has ended, and what may come after.
+    fn stale_calls(&mut self) {
+        for key in std::mem::take(&mut self.zombies) {
+            let id = ConnId { index: key.1, generation: key.2 };
+            self.prepare();
+            self.on(key.0, |engine, hands| engine.closed(id, hands));
+            self.release_index(key.0, id);
+        }
+        if let Some(&(core, index, generation)) = self.rng.choice(&self.dead) {
+            let id = ConnId { index, generation };
+            self.timeout(core, id);
+            self.prepare();
+            self.on(core, |engine, hands| engine.receive(id, b"{}", hands));
+            self.prepare();
+            self.on(core, |engine, hands| engine.closed(id, hands));
+        }
+    }
+}
+
+pub(crate) fn shutdown(sim: &mut Sim) {
+    sim.is_shutting_down = true;
+    for core in 0..sim.world.sites.len() {
+        sim.prepare();
+        sim.on(core, |engine, hands| engine.shutdown(hands));
+    }
+}

@@ -1,0 +1,319 @@
+//! The world under test beside its model: each call of an engine is first worked out in the model, then made, then what
+//! came of it is written into the channels' logs and judged.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use fastrand::Rng;
+use gyre_engine::{
+    Act, ActWhat, CallId, Caller, Engine, HistoryCall, HomeCall, HomeReply, HomeRequest, Message, PublishCall,
+};
+use gyre_proto::ids::ConnId;
+
+use crate::model::{Channel, Model, Pos, Publish, What};
+use crate::peer::{Agent, Conn, Key};
+use crate::setup::Setup;
+use crate::wire::{Say, number_of};
+use crate::world::{Hands, World};
+
+/// What a server API call must be answered with.
+#[derive(Debug)]
+pub(crate) enum Expected {
+    Published(Option<Pos>),
+    Anything,
+}
+
+pub(crate) struct Sim {
+    pub(crate) world: World,
+    pub(crate) model: Model,
+    pub(crate) setup: Setup,
+    pub(crate) rng: Rng,
+    pub(crate) agents: Vec<Agent>,
+    pub(crate) conns: BTreeMap<Key, Conn>,
+    /// Ended by the engine; the connection table has yet to say that it is closed.
+    pub(crate) zombies: Vec<Key>,
+    pub(crate) dead: Vec<Key>,
+    pub(crate) free: Vec<Vec<ConnId>>,
+    pub(crate) expected: BTreeMap<CallId, Expected>,
+    /// Users and channels (none = disconnect) that the server API has acted on.
+    pub(crate) acts: BTreeSet<(String, Option<usize>)>,
+    /// Publications that the model has accepted before the call in progress.
+    accepted: u64,
+    pub(crate) next_n: u64,
+    pub(crate) next_uuid: u128,
+    pub(crate) is_shutting_down: bool,
+    pub(crate) trace: Option<VecDeque<String>>,
+}
+
+impl Sim {
+    pub(crate) fn new(mut setup: Setup, rng: Rng, seed: u64, is_traced: bool) -> Self {
+        let mut world = World::new(setup.cores, setup.rules.clone(), seed);
+        let mut model = Model::default();
+        for (name, options) in std::mem::take(&mut setup.channels) {
+            // The home core is the one that answers at once.
+            let is_home = |core: &usize| world.call(*core, &name, HomeCall::PresenceStats).1.is_some();
+            let home = (0..usize::from(setup.cores)).find(is_home).expect("every channel has a home");
+            model.channels.push(Channel::new(name, home, options));
+        }
+        world.settle();
+        for site in &mut world.sites {
+            site.hands.answers.clear();
+        }
+        let free = vec![Vec::new(); setup.cores.into()];
+        Self {
+            world,
+            model,
+            setup,
+            rng,
+            agents: Vec::new(),
+            conns: BTreeMap::new(),
+            zombies: Vec::new(),
+            dead: Vec::new(),
+            free,
+            expected: BTreeMap::new(),
+            acts: BTreeSet::new(),
+            accepted: 0,
+            next_n: 0,
+            next_uuid: 0,
+            is_shutting_down: false,
+            trace: is_traced.then(VecDeque::new),
+        }
+    }
+
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push_back(what());
+            if trace.len() > 400 {
+                trace.pop_front();
+            }
+        }
+    }
+
+    /// Tells the model which call comes next.
+    pub(crate) fn prepare(&mut self) {
+        self.model.now_ms = self.world.now.mono_ms;
+        self.model.beat = self.world.beat + 1;
+        self.accepted = 0;
+    }
+
+    /// Makes one call of the engine of `core` and judges what comes of it. [`Self::prepare`] goes before.
+    fn judged<T>(&mut self, core: usize, call: impl FnOnce(&mut World) -> T) -> T {
+        let publishes = self.world.sites[core].engine.counters().publishes;
+        let result = call(&mut self.world);
+        let accepted = self.world.sites[core].engine.counters().publishes - publishes - self.accepted;
+        self.digest(core, accepted);
+        for (number, reply) in std::mem::take(&mut self.world.sites[core].hands.answers) {
+            let expected = self.expected.remove(&number).expect("a call is answered once");
+            if let HomeReply::Published(at) = &reply {
+                let Expected::Published(pos) = expected else { panic!("{number} published too early") };
+                self.model.same_as(pos, *at);
+            }
+        }
+        result
+    }
+
+    pub(crate) fn on<T>(&mut self, core: usize, act: impl FnOnce(&mut Engine, &mut Hands) -> T) -> T {
+        self.judged(core, |world| world.on(core, act))
+    }
+
+    /// Delivers one ring message.
+    pub(crate) fn step(&mut self, from: usize, to: usize) {
+        self.prepare();
+        let mut act = None;
+        let mut text = None;
+        if let Some(message) = self.world.next_message(from, to) {
+            text = self.trace.is_some().then(|| format!("ring {from}->{to} {message:?}"));
+            match message {
+                Message::Call(request) => {
+                    let mut foresight = Foresight {
+                        model: &mut self.model,
+                        conns: &mut self.conns,
+                        expected: &mut self.expected,
+                        accepted: &mut self.accepted,
+                    };
+                    foresight.of(to, request);
+                }
+                Message::Act(it) => act = Some(Arc::clone(it)),
+                _ => {}
+            }
+        }
+        self.note(|| text.unwrap_or_default());
+        let victims = act.map_or(Vec::new(), |act| self.victims(to, &act));
+        self.judged(to, |world| world.step(from, to));
+        self.check_victims(&victims);
+    }
+
+    /// The timer of a connection runs off, whether the connection is still there or not.
+    pub(crate) fn timeout(&mut self, core: usize, id: ConnId) {
+        self.prepare();
+        self.note(|| format!("timeout {core} {id:?}"));
+        // Positions in channels whose home is here are compared without a message that could be seen.
+        let key = (core, id.index, id.generation);
+        let subs = self.conns.get(&key).map(|conn| conn.subs.iter().filter(|(_, sub)| sub.pos.is_some()));
+        let here = subs.into_iter().flatten().map(|(channel, _)| *channel);
+        let here: Vec<usize> = here.filter(|channel| self.model.channels[*channel].home == core).collect();
+        let checks = self.world.sites[core].engine.counters().position_checks;
+        self.on(core, |engine, hands| engine.timeout(id, hands));
+        if self.world.sites[core].engine.counters().position_checks > checks {
+            for channel in here {
+                // Which of them is not known; now all streams have been looked at.
+                let call = HistoryCall { limit: 0, since: None, reverse: false, meta_ttl_ms: self.meta_ttl_ms(channel) };
+                self.call(core, channel, HomeCall::History(call));
+                self.model.access(channel);
+            }
+        }
+    }
+
+    pub(crate) fn meta_ttl_ms(&self, channel: usize) -> u64 {
+        self.model.channels[channel].options.history_meta_ttl_s * 1000
+    }
+
+    /// The server API does something with the sessions of a user.
+    pub(crate) fn act(&mut self, core: usize, act: Act) {
+        self.prepare();
+        let channel = match &act.what {
+            ActWhat::Disconnect(_) => None,
+            ActWhat::Unsubscribe { channel, .. } => Some(self.model.find(channel)),
+        };
+        self.acts.insert((act.user.to_string(), channel));
+        let victims = self.victims(core, &act);
+        self.on(core, |engine, hands| engine.api_act(act.into(), hands));
+        self.check_victims(&victims);
+    }
+
+    /// Connections of a core that must lose a channel (or, with none, end) by an act. Those that wait for the channel
+    /// lose it later.
+    fn victims(&mut self, core: usize, act: &Act) -> Vec<(Key, Option<usize>)> {
+        let mut victims = Vec::new();
+        let channel = match &act.what {
+            ActWhat::Disconnect(_) => None,
+            ActWhat::Unsubscribe { channel, .. } => Some(self.model.find(channel)),
+        };
+        for (key, conn) in self.conns.iter_mut().filter(|(key, conn)| key.0 == core && conn.has_said_connect) {
+            if conn.user != *act.user || (!act.client.is_empty() && conn.uuid != *act.client) {
+                continue;
+            }
+            match channel {
+                None => victims.push((*key, None)),
+                Some(channel) if conn.subs.contains_key(&channel) => victims.push((*key, Some(channel))),
+                Some(channel) => {
+                    let name = &self.model.channels[channel].name;
+                    match conn.asked.front_mut() {
+                        Some(front) if matches!(&front.say, Say::Subscribe { channel, .. } if channel == name) => {
+                            front.is_revoked = true;
+                        }
+                        Some(front) if matches!(front.say, Say::Connect { .. }) => {
+                            conn.plan.iter_mut().filter(|p| p.channel == channel).for_each(|p| p.is_revoked = true);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        victims
+    }
+
+    fn check_victims(&self, victims: &[(Key, Option<usize>)]) {
+        for (key, channel) in victims {
+            let conn = self.conns.get(key);
+            let still = conn.is_some_and(|conn| channel.is_none_or(|channel| conn.subs.contains_key(&channel)));
+            assert!(!still, "{key:?} survived an act of the server API on {channel:?}");
+        }
+    }
+
+    /// Makes a server API call.
+    pub(crate) fn call(&mut self, core: usize, channel: usize, call: HomeCall) -> Option<HomeReply> {
+        self.prepare();
+        let is_home = self.model.channels[channel].home == core;
+        let expected = match &call {
+            HomeCall::Publish(publish) if is_home => {
+                self.accepted = 1;
+                Expected::Published(self.model.publish(channel, &publish_of(publish), None))
+            }
+            HomeCall::HistoryRemove if is_home => {
+                self.model.remove_history(channel);
+                Expected::Anything
+            }
+            _ => Expected::Anything,
+        };
+        let name = self.model.channels[channel].name.clone();
+        let (number, reply) = self.judged(core, |world| world.call(core, &name, call));
+        assert_eq!(reply.is_some(), is_home, "only the home core answers at once");
+        match &reply {
+            Some(HomeReply::Published(at)) => {
+                let Expected::Published(pos) = expected else { panic!("unexpected {at:?}") };
+                self.model.same_as(pos, *at);
+            }
+            Some(_) => {}
+            None => {
+                self.expected.insert(number, Expected::Anything);
+            }
+        }
+        reply
+    }
+}
+
+fn publish_of(call: &PublishCall) -> Publish<'_> {
+    Publish {
+        n: number_of(&call.publication.data),
+        is_json: !call.publication.data.starts_with(b"!"),
+        client: call.publication.info.as_ref().map_or("", |info| &info.client),
+        key: &call.idempotency_key,
+        version: call.version,
+    }
+}
+
+/// Works out what a home core makes of a call that reaches it.
+struct Foresight<'a> {
+    model: &'a mut Model,
+    conns: &'a mut BTreeMap<Key, Conn>,
+    expected: &'a mut BTreeMap<CallId, Expected>,
+    accepted: &'a mut u64,
+}
+
+impl Foresight<'_> {
+    fn of(&mut self, to: usize, request: &HomeRequest) {
+        let channel = self.model.find(&request.channel);
+        assert_eq!(self.model.channels[channel].home, to, "calls go to the home core");
+        let conn = match request.caller {
+            Caller::Session { core, conn, .. } => {
+                self.conns.get_mut(&(core.0.into(), conn.index, conn.generation))
+            }
+            _ => None,
+        };
+        match &request.call {
+            HomeCall::Subscribe(call) => {
+                let position = call.position.as_ref().map(|position| position.recover.as_ref());
+                let start = self.model.start(channel, position);
+                if let Some(conn) = conn {
+                    let before = conn.starts.insert(channel, start);
+                    assert!(before.is_none(), "subscribed twice");
+                }
+            }
+            HomeCall::Unsubscribe(call) => {
+                if let Some(info) = &call.leave {
+                    self.model.tell(channel, What::Leave(info.client.clone()), false);
+                }
+            }
+            HomeCall::Join(info) => self.model.tell(channel, What::Join(info.client.clone()), false),
+            HomeCall::Publish(call) => {
+                *self.accepted = 1;
+                let pos = self.model.publish(channel, &publish_of(call), None);
+                if let Caller::Api { call, .. } = request.caller {
+                    self.expected.insert(call, Expected::Published(pos));
+                }
+            }
+            HomeCall::History(call) => {
+                let page = self.model.read(channel, call);
+                if let Some(conn) = conn {
+                    conn.page = Some(page);
+                }
+            }
+            HomeCall::HistoryRemove => self.model.remove_history(channel),
+            HomeCall::Presence | HomeCall::PresenceStats => {}
+            HomeCall::CheckPosition { .. } => {
+                self.model.access(channel);
+            }
+        }
+    }
+}
