@@ -4,7 +4,7 @@
 # JavaScript tests and .venv here. `make deps` does nothing while their manifests are unchanged.
 
 .NOTPARALLEL:
-.PHONY: run test lint rust release deps system-deps python js clean
+.PHONY: run test lint rust loom release deps system-deps python js clean
 
 JS := tests/blackbox/js
 PYTHON := tests/blackbox/python
@@ -19,7 +19,7 @@ export GYRE_BIN ?= $(BINARY)
 run: release
 	$(BINARY) --dev
 
-test: system-deps lint rust release deps js python
+test: system-deps lint rust loom release deps js python
 
 lint: system-deps
 	cargo fmt --all --check
@@ -30,6 +30,11 @@ lint: system-deps
 # tests/tidy.rs, the rules of this source tree, is one of them.
 rust: system-deps
 	cargo test --workspace --quiet
+
+# The wake protocol between threads under every interleaving that loom's model explores.
+loom: system-deps
+	RUSTFLAGS="--cfg loom" cargo test --package gyre-io --release --lib --quiet \
+		--target-dir $(or $(CARGO_TARGET_DIR),target)/loom loom_wake
 
 release: system-deps
 	cargo build --release

@@ -68,10 +68,11 @@ impl Sim {
                 Heard::Unsubscribed { channel, .. } => {
                     let channel = self.model.find(channel);
                     if conn.joined.remove(&channel) {
-                        self.left_here(core, channel, &conn, false);
+                        self.left_here(core, channel, &conn);
                     }
                 }
-                Heard::Closed(_) => {
+                Heard::Closed(code) => {
+                    self.account_unanswered(core, &conn, *code);
                     if let Some(Say::Publish { channel, data }) = conn.front()
                         && unaccounted > 0
                         && self.model.channels[self.model.find(channel)].home == core
@@ -149,7 +150,7 @@ impl Sim {
             Say::Unsubscribe(channel) => {
                 let channel = self.model.find(channel);
                 if conn.joined.remove(&channel) {
-                    self.left_here(core, channel, conn, false);
+                    self.left_here(core, channel, conn);
                 }
             }
             Say::History { channel, limit, since, reverse } => {
@@ -175,29 +176,39 @@ impl Sim {
         }
     }
 
-    fn joined_here(&mut self, core: usize, channel: usize, conn: &Conn) {
-        let it = &self.model.channels[channel];
-        if it.home == core && it.options.join_leave {
-            self.model.tell(channel, What::Join(conn.uuid.clone()), false);
+    /// A reply that could not be given, as it was to be JSON, has looked at the stream all the same.
+    fn account_unanswered(&mut self, core: usize, conn: &Conn, code: u32) {
+        let (channel, is_positioned) = match conn.front() {
+            Some(Say::History { channel, .. }) => (self.model.find(channel), true),
+            Some(Say::Subscribe { channel, wishes, .. }) => {
+                let channel = self.model.find(channel);
+                (channel, grants(&self.model.channels[channel].options, *wishes).positioned)
+            }
+            _ => return,
+        };
+        if code == 3506 && is_positioned && self.model.channels[channel].home == core {
+            self.model.access(channel);
         }
     }
 
-    fn left_here(&mut self, core: usize, channel: usize, conn: &Conn, is_optional: bool) {
+    fn joined_here(&mut self, core: usize, channel: usize, conn: &Conn) {
         let it = &self.model.channels[channel];
         if it.home == core && it.options.join_leave {
-            self.model.tell(channel, What::Leave(conn.uuid.clone()), is_optional);
+            self.model.tell(channel, What::Join(conn.uuid.clone()));
+        }
+    }
+
+    fn left_here(&mut self, core: usize, channel: usize, conn: &Conn) {
+        let it = &self.model.channels[channel];
+        if it.home == core && it.options.join_leave {
+            self.model.tell(channel, What::Leave(conn.uuid.clone()));
         }
     }
 
     /// The connection has ended.
     pub(crate) fn all_left_here(&mut self, core: usize, conn: &Conn) {
         for channel in &conn.joined {
-            self.left_here(core, *channel, conn, false);
-        }
-        if conn.is_connecting() {
-            for channel in conn.starts.keys() {
-                self.left_here(core, *channel, conn, true);
-            }
+            self.left_here(core, *channel, conn);
         }
     }
 

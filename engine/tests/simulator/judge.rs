@@ -65,7 +65,7 @@ impl Sim {
     fn judge_publication(&mut self, conn: &mut Conn, channel: usize, publication: &Pub, context: &str) {
         let Some(sub) = conn.subs.get_mut(&channel) else { panic!("{context}: not subscribed") };
         let of_client = |it: &What| matches!(it, What::Pub { n, .. } if *n == publication.n);
-        assert!(!sub.must_end, "{context}: after its end");
+        assert!(!sub.is_stuck, "{context}: after what it could not be given");
         let entry = self.follow(channel, sub, conn.encoding, of_client, context);
         let What::Pub { pos, is_json, client, .. } = entry else { unreachable!("just matched") };
         assert!(is_json || conn.encoding == Encoding::Protobuf, "{context}: not JSON");
@@ -110,7 +110,7 @@ impl Sim {
             }
             // Those who cannot be served leave one after another, and the last ones are told of the first.
             let is_in_the_way = sub.cannot_be_served(encoding, entry);
-            sub.must_end |= is_in_the_way;
+            sub.is_stuck |= is_in_the_way;
             assert!(is_in_the_way || sub.may_skip(sub.cursor - 1, entry), "{context}: {entry:?} comes first");
         }
         panic!("{context}: is not due; log from {from} on: {:?}", log.get(from.saturating_sub(3)..));
@@ -270,6 +270,7 @@ impl Sim {
             pushes_join_leave: expected.join_leave,
             is_server_side,
             must_end: false,
+            is_stuck: false,
         };
         conn.subs.insert(channel, sub);
     }

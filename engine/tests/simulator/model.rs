@@ -18,8 +18,6 @@ pub(crate) struct Pos {
 pub(crate) struct Entry {
     /// When the home core did it.
     pub(crate) beat: u64,
-    /// May be missing: nobody promised it.
-    pub(crate) is_optional: bool,
     pub(crate) what: What,
 }
 
@@ -124,9 +122,9 @@ impl Model {
         self.epochs[epoch].as_deref() == Some(name)
     }
 
-    pub(crate) fn tell(&mut self, channel: usize, what: What, is_optional: bool) {
+    pub(crate) fn tell(&mut self, channel: usize, what: What) {
         let beat = self.beat;
-        self.channels[channel].log.push(Entry { beat, is_optional, what });
+        self.channels[channel].log.push(Entry { beat, what });
     }
 
     /// Whether positions in `epoch` are over.
@@ -184,7 +182,7 @@ impl Model {
             pos = Some(stream.top);
         }
         let what = What::Pub { n: publish.n, pos, is_json: publish.is_json, client: publish.client.to_owned() };
-        let entry = Entry { beat: self.beat, is_optional: false, what };
+        let entry = Entry { beat: self.beat, what };
         let channel = &mut self.channels[channel];
         if !publish.key.is_empty() {
             channel.keys.insert(publish.key.to_owned(), (pos, now_ms + 300_000));

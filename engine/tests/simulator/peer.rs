@@ -40,13 +40,15 @@ pub(crate) struct Sub {
     pub(crate) is_server_side: bool,
     /// Taken away by the server API; the push must follow.
     pub(crate) must_end: bool,
+    /// It is due what it cannot be given; the end must follow before anything else.
+    pub(crate) is_stuck: bool,
 }
 
 impl Sub {
     /// Whether this subscriber may go without the entry.
     pub(crate) fn may_skip(&self, at: usize, entry: &Entry) -> bool {
         !matches!(entry.what, What::Pub { .. })
-            && (!self.pushes_join_leave || entry.is_optional || at < self.lenient_until)
+            && (!self.pushes_join_leave || at < self.lenient_until)
     }
 
     /// Whether the entry ends the subscription.

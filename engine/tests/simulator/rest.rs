@@ -7,6 +7,7 @@ use gyre_engine::{Counts, HistoryOptions, HomeCall, HomeReply, PublishCall};
 use gyre_proto::client::Publication;
 
 use crate::model::What;
+use crate::peer::Key;
 use crate::play::shutdown;
 use crate::sim::Sim;
 
@@ -38,6 +39,7 @@ impl Sim {
             assert_eq!(conn.is_connected, conn.has_said_connect, "{key:?} is connected");
             for (channel, sub) in &conn.subs {
                 assert!(!sub.must_end, "{key:?} kept {channel} after an unsubscribe by the server");
+                assert!(!sub.is_stuck, "{key:?} kept {channel} after what it could not be given");
                 let log = &self.model.channels[*channel].log;
                 for (at, entry) in log.iter().enumerate().skip(sub.cursor) {
                     assert!(sub.may_skip(at, entry), "{key:?} was not told {entry:?}");
@@ -87,18 +89,28 @@ impl Sim {
 
     /// Silent subscribers of a stream that is no longer theirs find out by themselves.
     pub(crate) fn rest(&mut self) {
-        for _ in 0..20 {
+        self.pass_time(5);
+        let lost = self.lost_positions();
+        // A tick every 27 s, a check when the last one was 40 s ago.
+        self.pass_time(15);
+        self.check();
+        let still: Vec<_> = self.lost_positions().intersection(&lost).copied().collect();
+        assert!(still.is_empty(), "positions in streams that are gone: {still:?}");
+    }
+
+    fn pass_time(&mut self, rounds: usize) {
+        for _ in 0..rounds {
             self.advance(5_000);
             self.answer_pings();
             self.settle();
         }
-        self.check();
-        for (key, conn) in &self.conns {
-            for (channel, sub) in &conn.subs {
-                let is_lost = sub.pos.is_some_and(|pos| self.model.is_over(*channel, pos.epoch));
-                assert!(!is_lost, "{key:?} still holds a position of a stream that is gone, in {channel}");
-            }
-        }
+    }
+
+    /// Connection, channel and epoch of every subscriber whose stream is gone.
+    fn lost_positions(&self) -> BTreeSet<(Key, usize, usize)> {
+        let subs = self.conns.iter().flat_map(|(key, conn)| conn.subs.iter().map(|(channel, sub)| (*key, *channel, sub)));
+        let held = subs.filter_map(|(key, channel, sub)| Some((key, channel, sub.pos?.epoch)));
+        held.filter(|(_, channel, epoch)| self.model.is_over(*channel, *epoch)).collect()
     }
 
     /// Everybody goes; nothing may stay.

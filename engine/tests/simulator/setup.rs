@@ -62,7 +62,7 @@ pub(crate) fn draw(rng: &mut Rng) -> Setup {
             channels.push((format!("{name}:c{m}"), options.clone()));
         }
     }
-    let is_crowd = rng.u32(..60) == 0;
+    let is_crowd = rng.u32(..100) == 0;
     if is_crowd {
         rules.client.ping_interval_ms = 0;
     }
@@ -70,8 +70,8 @@ pub(crate) fn draw(rng: &mut Rng) -> Setup {
         rules,
         cores: if is_crowd { rng.u16(1..3) } else { rng.u16(1..6) },
         channels,
-        agents: rng.usize(2..30),
-        actions: rng.usize(50..600),
+        agents: if is_crowd { rng.usize(1_050..2_500) } else { rng.usize(2..30) },
+        actions: if is_crowd { rng.usize(40..150) } else { rng.usize(50..600) },
         ring_share: rng.u32(20..80),
         is_binary: rng.u32(..5) == 0,
         is_crowd,

@@ -292,10 +292,10 @@ impl Foresight<'_> {
             }
             HomeCall::Unsubscribe(call) => {
                 if let Some(info) = &call.leave {
-                    self.model.tell(channel, What::Leave(info.client.clone()), false);
+                    self.model.tell(channel, What::Leave(info.client.clone()));
                 }
             }
-            HomeCall::Join(info) => self.model.tell(channel, What::Join(info.client.clone()), false),
+            HomeCall::Join(info) => self.model.tell(channel, What::Join(info.client.clone())),
             HomeCall::Publish(call) => {
                 *self.accepted = 1;
                 let pos = self.model.publish(channel, &publish_of(call), None);
