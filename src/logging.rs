@@ -13,10 +13,12 @@ use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::types::LogLevel;
 
@@ -34,13 +36,23 @@ pub(crate) fn start(level: LogLevel, file: Option<&Path>) -> anyhow::Result<Work
         None => (Box::new(std::io::stderr()), false),
     };
     let (writer, guard) = tracing_appender::non_blocking(writer);
-    let lines = tracing_subscriber::fmt().with_max_level(filter(level)).with_writer(writer);
-    if is_human {
-        lines.event_format(Human).init();
-    } else {
-        lines.event_format(Json).init();
-    }
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = if is_human { lines.event_format(Human).boxed() } else { lines.event_format(Json).boxed() };
+    // What libraries have to say is for those who debug them.
+    let ours = Targets::new()
+        .with_default(filter(level).min(LevelFilter::WARN))
+        .with_targets(["gyre", "gyre_io", "gyre_engine", "gyre_proto"].map(|name| (name, filter(level))));
+    tracing_subscriber::registry().with(lines.with_filter(ours)).init();
     Ok(guard)
+}
+
+/// Says why a node cannot start, before there is a logger: in the form in which its lines would have been.
+pub(crate) fn fatal(message: &str) {
+    if std::io::stdout().is_terminal() {
+        eprintln!("{message}");
+    } else {
+        eprintln!("{}", serde_json::json!({ "level": "fatal", "time": now(), "message": message }));
+    }
 }
 
 fn filter(level: LogLevel) -> LevelFilter {
@@ -58,6 +70,8 @@ fn filter(level: LogLevel) -> LevelFilter {
 #[derive(Default)]
 struct Fields {
     message: String,
+    /// The process ends after this line; `tracing` has no such level.
+    is_fatal: bool,
     others: Map<String, Value>,
 }
 
@@ -80,6 +94,10 @@ impl Visit for Fields {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
+        if field.name() == "fatal" {
+            self.is_fatal = value;
+            return;
+        }
         self.others.insert(field.name().to_owned(), value.into());
     }
 
@@ -110,7 +128,8 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let mut line = Map::new();
-        line.insert("level".to_owned(), level_name(*event.metadata().level()).into());
+        let level = if fields.is_fatal { "fatal" } else { level_name(*event.metadata().level()) };
+        line.insert("level".to_owned(), level.into());
         line.insert("time".to_owned(), now().into());
         line.append(&mut fields.others);
         line.insert("message".to_owned(), fields.message.into());
@@ -130,6 +149,7 @@ where
         let mut fields = Fields::default();
         event.record(&mut fields);
         let (tag, colour) = match *event.metadata().level() {
+            Level::ERROR if fields.is_fatal => ("FTL", 31),
             Level::ERROR => ("ERR", 31),
             Level::WARN => ("WRN", 33),
             Level::INFO => ("INF", 32),
@@ -140,7 +160,8 @@ where
         write!(writer, "{time} \x1b[{colour}m[{tag}]\x1b[0m {}", fields.message)?;
         for (name, value) in &fields.others {
             match value {
-                Value::String(text) => write!(writer, " \x1b[2m{name}=\x1b[0m{text}")?,
+                // Escaped: a client must not be able to write lines of its own.
+                Value::String(text) => write!(writer, " \x1b[2m{name}=\x1b[0m{}", text.escape_debug())?,
                 value => write!(writer, " \x1b[2m{name}=\x1b[0m{value}")?,
             }
         }

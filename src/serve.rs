@@ -22,18 +22,18 @@ pub(crate) fn run(config: &Config, warnings: &[Warning]) -> ExitCode {
     let _lines_are_written_until = match logging::start(config.log.level, config.log.file.as_deref()) {
         Ok(guard) => guard,
         Err(error) => {
-            eprintln!("{error:#}");
+            logging::fatal(&format!("{error:#}"));
             return ExitCode::FAILURE;
         }
     };
     match node(config, warnings) {
         Ok(End::Drained) => ExitCode::SUCCESS,
         Ok(End::TimedOut) => {
-            tracing::error!("shutdown.timeout has passed with connections still open");
+            tracing::error!(fatal = true, "shutdown.timeout has passed with connections still open");
             ExitCode::FAILURE
         }
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!(fatal = true, "{error:#}");
             ExitCode::FAILURE
         }
     }
@@ -43,7 +43,6 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     let layout = Layout::new(&config.gyre.cores, &Layout::usable_cpus())?;
     let rules = Arc::new(settings::rules(config)?);
     let settings = Arc::new(Settings::new(config, layout.cores(), rules)?);
-    let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
     tracing::info!(
         version = &*settings.version,
         pid = std::process::id(),
@@ -54,9 +53,13 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     raise_file_limit();
     gyre_io::probe()?;
     let listeners = listen(config, layout.0.len())?;
+    // Not before: an address that is taken may be that of a node which has this file.
+    let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
     let mut ports = Mesh::new(layout.0.len() + 1)?;
     let port = ports.pop().context("the mesh has an end for the control thread")?;
-    let sources = config.sources.clone();
+    // A file that was there at the start and is gone at a reload is a mistake, not an empty configuration.
+    let mut sources = config.sources.clone();
+    sources.is_file_needed |= sources.file.exists();
     let options = ControlOptions {
         settings: Arc::clone(&settings),
         port,
@@ -115,7 +118,7 @@ fn listen(config: &Config, cores: usize) -> anyhow::Result<Vec<Listener>> {
     if host.is_empty() {
         let every = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
         return match gyre_io::bind_listeners(every, cores) {
-            Err(error) if error.source.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
+            Err(error) if error.cause.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => {
                 Ok(gyre_io::bind_listeners(SocketAddr::from(([0, 0, 0, 0], port)), cores)?)
             }
             result => Ok(result?),
@@ -161,6 +164,10 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
+        let is_ours = |text: String| text.trim() == std::process::id().to_string();
+        if !std::fs::read_to_string(&self.0).is_ok_and(is_ours) {
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&self.0) {
             tracing::warn!(path = %self.0.display(), %error, "cannot remove pid_file");
         }

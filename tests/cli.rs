@@ -153,6 +153,12 @@ fn checkconfig() {
     check("{", &[], "error getting config: config.json:1: not valid JSON");
     check(r#"{"client": {"ping_interval": "10"}}"#, &[], "client.ping_interval");
     let half = r#"{"channel": {"namespaces": [{"name": "chat", "history_size": 10}]}}"#;
+    check(
+        r#"{"sockjs": true}"#,
+        &["--strict"],
+        "unknown keys in config: sockjs (SockJS is not supported; use WebSocket)",
+    );
+    check(r#"{"gyre": {"cores": 9999}}"#, &[], "gyre.cores: 9999 is too large, the most is 8192");
     check(half, &[], "error validating config: ");
     check(half, &[], "namespace \"chat\"");
     check(r#"{"channel": {"without_namespace": {"channel_regex": "("}}}"#, &[], "channel_regex");
@@ -188,6 +194,32 @@ fn defaultconfig() {
     assert!(merged[0].contains("\"port\": 8001") && merged[0].contains("\"chat\""));
     assert_eq!(merged[0], merged[1]);
     assert_eq!(merged[0], merged[2]);
+}
+
+/// A configuration printed for another place has what the node would use here; the plain defaults do not depend on it.
+#[test]
+fn the_environment_lies_over_a_base_file() {
+    let place = Place::with("base.json", r#"{"http_server": {"port": 8001}}"#);
+    let variables = [("CENTRIFUGO_HTTP_SERVER_PORT", "8002"), ("CENTRIFUGO_HEALTH_ENABLED", "true")];
+    let port = |arguments: &[&str]| {
+        let outcome = place.run_with(arguments, &variables);
+        assert_eq!(outcome.code, 0, "{}", outcome.stdout);
+        let tree: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        (tree["http_server"]["port"].clone(), tree["health"]["enabled"].clone())
+    };
+    assert_eq!(port(&["defaultconfig", "-d", "-b", "base.json"]), (json!(8002), json!(true)));
+    assert_eq!(port(&["defaultconfig", "-d"]), (json!(8000), json!(false)));
+    let printed = place.run_with(&["defaultenv", "-b", "base.json", "--base-non-zero-only"], &variables).stdout;
+    assert_eq!(printed, "CENTRIFUGO_HTTP_SERVER_PORT=8002\n");
+}
+
+/// A cause that is printed twice makes people look for two mistakes.
+#[test]
+fn causes_are_told_once() {
+    let place = Place::new();
+    fs::create_dir(place.path("config.json")).unwrap();
+    let text = place.run(&["checkconfig"]).stdout;
+    assert_eq!(text.matches("Is a directory").count(), 1, "{text}");
 }
 
 #[test]

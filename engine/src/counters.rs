@@ -62,6 +62,7 @@ impl Counters {
                 self.leaves += u64::from(call.leave.is_some());
             }
             HomeCall::Join(_) => self.joins += 1,
+            HomeCall::Renew(..) => {}
             HomeCall::Publish(_) => self.publishes += 1,
             HomeCall::History(_) => self.histories += 1,
             HomeCall::HistoryRemove => self.history_removes += 1,

@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use crate::counters::Counters;
 use crate::home::{Home, Outcome};
 use crate::hub::{ChannelId, Hub};
-use crate::limits::{CORES_MAX, PENDING_COMMANDS_BYTES_MAX};
+use crate::limits::{CORES_MAX, PENDING_COMMANDS_BYTES_MAX, SHUTDOWN_SLICE};
 use crate::message::{Caller, HomeCall, HomeReply, HomeRequest, HomeResponse, Message};
 use crate::now::Now;
 use crate::outlet::Outlet;
@@ -44,6 +44,17 @@ pub struct Engine {
     pub(crate) users: hashbrown::HashMap<Box<str>, u32, foldhash::fast::FixedState>,
     pub(crate) counters: Counters,
     pub(crate) is_shutting_down: bool,
+    /// Connections that a shutdown has still to close.
+    to_shut_down: Vec<ConnId>,
+}
+
+/// A command that is refused.
+#[derive(Clone, Copy)]
+pub(crate) struct Refused<'a> {
+    /// As in the protocol.
+    pub(crate) command: &'static str,
+    /// Empty when the command has none.
+    pub(crate) channel: &'a str,
 }
 
 /// What an engine needs to know from the start.
@@ -90,6 +101,7 @@ impl Engine {
             users: hashbrown::HashMap::with_hasher(hasher),
             counters: Counters::default(),
             is_shutting_down: false,
+            to_shut_down: Vec::new(),
         }
     }
 
@@ -101,7 +113,8 @@ impl Engine {
     /// Drops what has expired and continues fan-outs; called every turn. `true` = there is more to do at once.
     pub fn turn(&mut self, out: &mut dyn Outlet) -> bool {
         self.home.sweep(self.now.mono_ms);
-        self.continue_fan_outs(out)
+        let is_closing = self.continue_shutdown(out);
+        self.continue_fan_outs(out) || is_closing
     }
 
     /// Running totals since start.
@@ -119,6 +132,10 @@ impl Engine {
         if self.is_shutting_down {
             out.close(conn, &Disconnect::SHUTDOWN);
             return;
+        }
+        // The end of the connection that had this index before may still be on its way here.
+        if let Some(before) = self.sessions.at(conn.index) {
+            self.closed(before, out);
         }
         let deadline_ms = self.now.after(self.rules.client.stale_close_delay_ms);
         self.sessions.insert(Session {
@@ -172,12 +189,21 @@ impl Engine {
         if let Some(pending) = &mut session.pending
             && !pending.is_joined_by(&command, cores)
         {
-            pending.queue_bytes += bytes;
-            pending.queue.push_back((command, bytes));
+            let charge = bytes + size_of::<Command>();
+            pending.queue_bytes += charge;
+            pending.queue.push_back((command, charge));
             if pending.queue_bytes > PENDING_COMMANDS_BYTES_MAX {
                 self.disconnect(conn, &Disconnect::TOO_MANY_REQUESTS, out);
             }
             return;
+        }
+        self.run_bounded(conn, command, out);
+    }
+
+    /// Runs a command unless the replies to earlier ones are too many already: one frame may ask for gigabytes.
+    fn run_bounded(&mut self, conn: ConnId, command: Command, out: &mut dyn Outlet) {
+        if out.unsent(conn) > self.rules.client.queue_max_size {
+            return self.disconnect(conn, &Disconnect::SLOW, out);
         }
         self.run(conn, command, out);
     }
@@ -207,12 +233,23 @@ impl Engine {
                 self.unsubscribe_with_push(conn, slot, &why, out);
             }
         }
-        for (command, bytes) in parked.queue {
-            let Some(session) = self.sessions.of(conn) else { return };
+        let cores = self.cores;
+        while let Some((command, charge)) = parked.queue.pop_front() {
+            parked.queue_bytes -= charge;
+            let Some(session) = self.sessions.of_mut(conn) else { return };
             if session.phase == Phase::Refused {
                 return;
             }
-            self.accept(conn, command, bytes, out);
+            if let Some(pending) = &mut session.pending
+                && !pending.is_joined_by(&command, cores)
+            {
+                // The rest waits on, as it is: a command that parks costs no look at those behind it.
+                parked.queue.push_front((command, charge));
+                pending.queue_bytes = parked.queue_bytes + charge;
+                pending.queue = parked.queue;
+                return;
+            }
+            self.run_bounded(conn, command, out);
         }
     }
 
@@ -221,7 +258,9 @@ impl Engine {
         match message {
             Message::Call(request) => {
                 let HomeRequest { caller, channel, call } = *request;
-                if let Some(reply) = self.home_call(&channel, call, out) {
+                let is_refused = matches!(call, HomeCall::Publish(_)) && out.is_congested();
+                let reply = if is_refused { Some(HomeReply::Congested) } else { self.home_call(&channel, call, out) };
+                if let Some(reply) = reply {
                     let core = match caller {
                         Caller::None => return,
                         Caller::Session { core, .. } | Caller::Api { core, .. } => core,
@@ -316,13 +355,26 @@ impl Engine {
         self.reply(conn, Reply::push(push), out);
     }
 
-    /// Answers a command with an error.
-    pub(crate) fn refuse(&mut self, conn: ConnId, id: u32, error: Error, out: &mut dyn Outlet) {
-        self.counters.reply_errors += 1;
-        if let Some(session) = self.sessions.of(conn) {
-            let (client, user) = (&session.client, &*session.user);
-            tracing::info!(%client, user, code = error.code, message = error.message, "client command error");
+    /// Answers a command with an error, and tells the operator. `channel` is empty for commands without one.
+    pub(crate) fn refuse(&mut self, conn: ConnId, id: u32, what: Refused<'_>, error: Error, out: &mut dyn Outlet) {
+        self.log_refusal(conn, what, error);
+        self.reply_error(conn, id, error, out);
+    }
+
+    /// One line for one refused command.
+    pub(crate) fn log_refusal(&self, conn: ConnId, Refused { command, channel }: Refused<'_>, error: Error) {
+        let Some(session) = self.sessions.of(conn) else { return };
+        let (client, user, code) = (&session.client, &*session.user, error.code);
+        if error == Error::PERMISSION_DENIED {
+            tracing::info!(%client, user, channel, code, "attempt to {command} without sufficient permission");
+        } else {
+            tracing::info!(%client, user, channel, command, code, error = error.message, "client command error");
         }
+    }
+
+    /// Answers a command with an error that has had its log line.
+    pub(crate) fn reply_error(&mut self, conn: ConnId, id: u32, error: Error, out: &mut dyn Outlet) {
+        self.counters.reply_errors += 1;
         self.reply(conn, Reply::error(id, error), out);
     }
 
@@ -362,9 +414,17 @@ impl Engine {
     /// Ends every connection with 3001 and takes no new ones.
     pub fn shutdown(&mut self, out: &mut dyn Outlet) {
         self.is_shutting_down = true;
-        for conn in self.sessions.conns() {
+        self.to_shut_down = self.sessions.conns();
+        self.continue_shutdown(out);
+    }
+
+    /// Closes some of the connections that are left at shutdown. `true` = there are more.
+    fn continue_shutdown(&mut self, out: &mut dyn Outlet) -> bool {
+        for _ in 0..SHUTDOWN_SLICE {
+            let Some(conn) = self.to_shut_down.pop() else { return false };
             self.disconnect(conn, &Disconnect::SHUTDOWN, out);
         }
+        true
     }
 
     /// Sessions of this core, connected or not.

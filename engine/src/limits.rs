@@ -15,6 +15,13 @@ pub const FAN_OUT_QUEUE_MAX: usize = 16 * 1024;
 /// Sixteen messages of the default size limit; a client that pipelines more than that without reading is refused (3013).
 pub const PENDING_COMMANDS_BYTES_MAX: usize = 1024 * 1024;
 
+/// Publications of one connection under way to another core at a time. It has to be above what fits into one turn of
+/// both cores for the pipeline to stay full, and bounds what confirmations can pile up at a home core.
+pub const PUBLISHES_IN_FLIGHT_MAX: usize = 64;
+
+/// Connections closed in one turn at shutdown. Each may leave a hundred channels, at some microseconds each.
+pub const SHUTDOWN_SLICE: usize = 64;
+
 /// How long a connection whose `connect` was refused may linger, in ms: its SDK closes it after reading the error.
 pub const REFUSED_LINGER_MS: u64 = 5_000;
 

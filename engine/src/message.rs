@@ -127,6 +127,8 @@ pub enum HomeCall {
     Unsubscribe(UnsubscribeCall),
     /// Tell the members that one has joined. Not answered.
     Join(Arc<ClientInfo>),
+    /// A member has other info from now on. Not answered.
+    Renew(ClientId, Arc<ClientInfo>),
     /// Answered by [`HomeReply::Published`].
     Publish(PublishCall),
     /// Answered by [`HomeReply::History`].
@@ -227,6 +229,8 @@ pub enum HomeReply {
     Subscribed(SubscribeFacts),
     /// Position of the publication; [`Position::NONE`] when nothing was stored.
     Published(Position),
+    /// The publication was not taken: other cores cannot keep up with this one (error 100).
+    Congested,
     /// `Err` = the epoch asked for is gone (error 112).
     History(Result<HistoryFacts, Unrecoverable>),
     /// It is done.

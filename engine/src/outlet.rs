@@ -19,6 +19,8 @@ pub trait Outlet {
     fn frame(&mut self, encoding: Encoding, message: &[u8]) -> FrameId;
     /// Queues a frame of the palette to one connection.
     fn push(&mut self, conn: ConnId, frame: FrameId);
+    /// Bytes queued to one connection that its socket has not taken, those of this turn included.
+    fn unsent(&mut self, conn: ConnId) -> usize;
     /// Ends a connection; the engine has already forgotten its session. Code 3000 means without a close frame.
     fn close(&mut self, conn: ConnId, why: &Disconnect);
     /// Asks for [`crate::Engine::timeout`] at `deadline_ms` (monotonic), replacing the earlier request.

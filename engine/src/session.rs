@@ -7,13 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gyre_proto::Encoding;
 use gyre_proto::client::{ClientInfo, Command, SubscribeResult};
-use gyre_proto::codes::Unsubscribe;
+use gyre_proto::codes::{Error, Unsubscribe};
 use gyre_proto::ids::{ConnId, CoreId};
 use smallvec::SmallVec;
 
 use crate::delivery::Delivery;
 use crate::engine::home_of;
 use crate::hub::ChannelId;
+use crate::limits::PUBLISHES_IN_FLIGHT_MAX;
 use crate::subscription::Plan;
 
 /// The id of a connection that clients see: a UUID, version 4.
@@ -117,8 +118,11 @@ impl Pending {
     /// place by the order of the ring.
     pub(crate) fn is_joined_by(&self, command: &Command, cores: u16) -> bool {
         match (&self.work, &command.publish) {
-            (Work::Publish { home, .. }, Some(request)) => {
-                self.queue.is_empty() && command.id != 0 && home_of(&request.channel, cores) == *home
+            (Work::Publish { home, ids }, Some(request)) => {
+                self.queue.is_empty()
+                    && ids.len() < PUBLISHES_IN_FLIGHT_MAX
+                    && command.id != 0
+                    && home_of(&request.channel, cores) == *home
             }
             _ => false,
         }
@@ -136,7 +140,8 @@ pub(crate) enum Work {
     /// Publications on their way to one other core, which confirms them in this order.
     Publish {
         home: CoreId,
-        ids: VecDeque<u32>,
+        /// With an error: refused already, told in its turn.
+        ids: VecDeque<(u32, Option<Error>)>,
     },
     History {
         id: u32,

@@ -52,6 +52,11 @@ impl Sessions {
         self.slots[conn.index as usize].take()
     }
 
+    /// The connection of the session at an index.
+    pub(crate) fn at(&self, index: u32) -> Option<ConnId> {
+        self.slots.get(index as usize)?.as_ref().map(|session| session.conn)
+    }
+
     /// Every session's connection.
     pub(crate) fn conns(&self) -> Vec<ConnId> {
         self.slots.iter().flatten().map(|s| s.conn).collect()

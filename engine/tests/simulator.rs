@@ -22,6 +22,8 @@ mod rest;
 mod setup;
 #[path = "simulator/sim.rs"]
 mod sim;
+#[path = "simulator/talk.rs"]
+mod talk;
 #[path = "simulator/wire.rs"]
 mod wire;
 mod world;
@@ -32,6 +34,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use fastrand::Rng;
 
 use sim::Sim;
+
+/// Every so many seeds there is a crowd.
+const CROWDS: u64 = 50;
 
 /// Lost, doubled or disordered messages, presence that lies, channels that never go: whatever breaks a promise of the
 /// protocol in some interleaving shows here first.
@@ -67,7 +72,7 @@ fn promises_hold_for_every_seed() {
 
 fn run(seed: u64, trace: Option<&mut VecDeque<String>>) -> std::thread::Result<()> {
     let mut rng = Rng::with_seed(seed);
-    let setup = setup::draw(&mut rng);
+    let setup = setup::draw(&mut rng, seed % CROWDS == CROWDS - 1);
     let mut sim = Sim::new(setup, rng, seed, trace.is_some());
     let result = catch_unwind(AssertUnwindSafe(|| {
         sim.play();

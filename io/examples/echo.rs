@@ -10,14 +10,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gyre_io::http::{HttpLimits, serve};
+use gyre_io::http::{HttpLimits, RequestBody, serve};
 use gyre_io::{
     Busy, Closed, CoreOptions, Driver, FrameKind, Handler, WebSocketOptions, bind_listeners, probe, spawn, spawn_core,
 };
 use gyre_proto::ids::{ConnId, CoreId};
 use gyre_proto::ws::{Opcode, handshake};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+
 use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -71,7 +71,7 @@ impl Handler for Echo {
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<RequestBody>) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut answer = Response::new(Full::default());
     match handshake::check(request.method(), request.headers(), &[]) {
         Ok(accepted) => {

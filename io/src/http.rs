@@ -30,13 +30,15 @@ pub struct HttpLimits {
     pub head_bytes_max: usize,
     /// Time from the first byte of a head, or from the accept, to its end. Then the answer is 408.
     pub head_ms: u64,
+    /// Time from the end of a head to the end of its body. Then the connection ends.
+    pub body_ms: u64,
     /// How long a connection stays open between requests.
     pub idle_ms: u64,
 }
 
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self { head_bytes_max: 64 * 1024, head_ms: 10_000, idle_ms: 75_000 }
+        Self { head_bytes_max: 64 * 1024, head_ms: 10_000, body_ms: 30_000, idle_ms: 75_000 }
     }
 }
 
@@ -53,15 +55,15 @@ pub struct Upgrade {
 /// with 101. In that case go on with it at once.
 pub async fn serve<S, B>(driver: Rc<RefCell<Driver>>, conn: ConnId, service: S, limits: &HttpLimits) -> Option<Upgrade>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let stream = Stream::claim(&driver, conn)?;
     let activity = Rc::new(Activity::default());
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let request_open = activity.begin();
-        let answer = service.call(request);
+        let answer = service.call(request.map(|body| RequestBody::new(body, &activity)));
         // hyper polls it unpinned (`poll_without_shutdown`).
         Box::pin(async move {
             let answer = answer.await?;
@@ -117,9 +119,10 @@ enum End {
 }
 
 /// What hyper is doing, as far as the service and the bodies of its answers tell.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Activity {
     requests_open: Cell<u32>,
+    bodies_open: Cell<u32>,
     requests: Cell<u64>,
     switched: Cell<bool>,
 }
@@ -148,6 +151,8 @@ enum State {
     Silent,
     /// The head of a request has begun to arrive.
     Head,
+    /// The body of a request is arriving.
+    Body,
     /// A request is being answered.
     Answering,
     /// All requests are answered.
@@ -181,12 +186,17 @@ impl Watch<'_> {
         let served = std::mem::replace(&mut self.served, self.activity.requests.get()) != self.served;
         let heard = driver.stream_heard(self.conn);
         let now = driver.now_ms();
-        if self.activity.requests_open.get() > 0 {
+        if self.activity.bodies_open.get() > 0 {
+            if self.state != State::Body {
+                self.state = State::Body;
+                driver.stream_deadline(self.conn, Some(now + self.limits.body_ms));
+            }
+        } else if self.activity.requests_open.get() > 0 {
             if self.state != State::Answering {
                 self.state = State::Answering;
                 driver.stream_deadline(self.conn, None);
             }
-        } else if served || self.state == State::Answering {
+        } else if served || matches!(self.state, State::Body | State::Answering) {
             self.state = State::Idle;
             driver.stream_deadline(self.conn, Some(now + self.limits.idle_ms));
         } else if heard && self.state == State::Idle {
@@ -203,6 +213,55 @@ impl Watch<'_> {
             return Look::Drain;
         }
         Look::Wait
+    }
+}
+
+/// The body of a request, which tells when it has arrived.
+#[derive(Debug)]
+pub struct RequestBody {
+    body: Incoming,
+    /// Until the end.
+    arriving: Option<BodyOpen>,
+}
+
+impl RequestBody {
+    fn new(body: Incoming, activity: &Rc<Activity>) -> Self {
+        let arriving = (!body.is_end_stream()).then(|| {
+            activity.bodies_open.set(activity.bodies_open.get() + 1);
+            BodyOpen(Rc::clone(activity))
+        });
+        Self { body, arriving }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) || self.body.is_end_stream() {
+            self.arriving = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Lives while the body of a request is arriving.
+#[derive(Debug)]
+struct BodyOpen(Rc<Activity>);
+
+impl Drop for BodyOpen {
+    fn drop(&mut self) {
+        self.0.bodies_open.set(self.0.bodies_open.get() - 1);
     }
 }
 

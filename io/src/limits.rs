@@ -62,9 +62,6 @@ pub(crate) const MESH_RINGS_MESSAGES: usize = 16 * 1024;
 pub(crate) const MESH_RING_MIN: usize = 64;
 pub(crate) const MESH_RING_MAX: usize = 1024;
 
-/// Messages that wait for a full ring. Beyond it the target has stopped to work or the sender must refuse new work.
-pub(crate) const MESH_BACKLOG_MAX: usize = 256 * 1024;
-
 /// Messages taken from one ring in one turn: a busy neighbour must not starve the sockets.
 pub(crate) const MESH_DRAIN_MAX: usize = 256;
 
@@ -79,3 +76,11 @@ const _: () = {
     assert!(CONNECTIONS_MAX <= 1 << 24);
     assert!(STREAM_UNSENT_MAX as usize >= RECEIVE_BUFFER_BYTES);
 };
+
+/// Connections reported as closed in one turn. The engine leaves up to a hundred channels for each, at some microseconds
+/// each, while the others wait.
+pub(crate) const NOTICES_PER_TURN: usize = 64;
+
+/// Bytes of prepared frames after which the events of a turn wait for the next one. What one frame of a client may ask
+/// for is bounded by its outbox; this bounds what all of them together ask for in one turn.
+pub(crate) const PALETTE_TURN_BYTES: usize = 32 * 1024 * 1024;

@@ -136,6 +136,11 @@ impl Palette {
         &self.bytes[frame.payload..frame.end]
     }
 
+    /// Bytes of all frames prepared in this turn.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Forgets all frames. Only after the sends of the turn are known to be done.
     pub(crate) fn clear(&mut self) {
         if self.frames.is_empty() {

@@ -78,7 +78,7 @@ fn connect() -> Connect {
         client: "c".into(),
         version: "v".into(),
         data: Bytes::from_static(b"{}"),
-        subs: BTreeMap::from([("a\"".into(), SubscribeResult::default())]),
+        subs: vec![ServerSideSubscription { channel: "a\"".into(), result: Some(SubscribeResult::default()) }],
         expires: true,
         ttl: 1,
         ping: 25,
@@ -98,7 +98,7 @@ fn replies() -> Vec<(Reply, String)> {
         expires: true,
         ttl: 1,
         data: Bytes::from_static(b"{}"),
-        subs: BTreeMap::from([("news".into(), subscribe_result())]),
+        subs: vec![ServerSideSubscription { channel: "news".into(), result: Some(subscribe_result()) }],
         ping: 25,
         pong: true,
         session: "s".into(),
@@ -229,6 +229,15 @@ fn every_push() {
         let reply = Reply::push(push);
         assert_eq!(json(&reply), format!(r#"{{"push":{expected}}}"#));
     }
+}
+
+/// An SDK reads the fields of a subscription whose result is empty.
+#[test]
+fn an_empty_server_side_subscription_is_written() {
+    let subs = vec![ServerSideSubscription { channel: "c".into(), result: Some(SubscribeResult::default()) }];
+    let result = ConnectResult { subs, ..Default::default() };
+    assert_eq!(result.encode_to_vec(), [0x32, 5, 0x0a, 1, b'c', 0x12, 0]);
+    assert_eq!(json(&Reply::connect(1, result)), r#"{"id":1,"connect":{"subs":{"c":{}}}}"#);
 }
 
 /// Members that SDKs read without asking whether they are there.

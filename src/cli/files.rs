@@ -48,6 +48,7 @@ fn unknown_key(warning: &Warning) -> Option<String> {
     match warning {
         Warning::UnknownKey { key, meant: None } => Some(key.clone()),
         Warning::UnknownKey { key, meant: Some(meant) } => Some(format!("{key} (did you mean {meant}?)")),
+        Warning::GoneKey { key, advice } => Some(format!("{key} ({advice})")),
         _ => None,
     }
 }

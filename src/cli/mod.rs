@@ -41,10 +41,12 @@ enum Command {
         strict: bool,
     },
     /// Write a configuration file with every option
+    ///
+    /// Without a base file the values are the defaults, whatever the environment says.
     Defaultconfig {
         #[command(flatten)]
         file: FileArgs,
-        /// Take values from this configuration file
+        /// Take values from this configuration file, and over them from the environment
         #[arg(short, long, value_name = "FILE")]
         base: Option<PathBuf>,
         /// Print instead of writing
@@ -52,8 +54,10 @@ enum Command {
         dry_run: bool,
     },
     /// Print every option as an environment variable
+    ///
+    /// Without a base file the values are the defaults, whatever the environment says.
     Defaultenv {
-        /// Take values from this configuration file
+        /// Take values from this configuration file, and over them from the environment
         #[arg(short, long, value_name = "FILE")]
         base: Option<PathBuf>,
         /// Print only what the base file sets

@@ -1,7 +1,9 @@
-//! Option names of older versions, and spellings that documents use: taken for the modern option, with a warning.
+//! Option names of older versions, and spellings that documents use: taken for the modern option, with a warning; where
+//! there is none, the warning says what to do.
 //! The modern name wins when both are there. Works on the file's tree before it is compared with the schema.
 
 use super::file::put;
+use super::layers::join;
 use super::{Object, Warning};
 use serde_json::{Value, json};
 
@@ -21,8 +23,13 @@ const MOVED: [(&str, &str); 12] = [
     ("client.proxy.rpc", "rpc.proxy"),
 ];
 
-/// Old key of a namespace to its present key.
-const MOVED_IN_NAMESPACE: [(&str, &str); 1] = [("proxy_cache_empty", "cache_empty_proxy_enabled")];
+/// Old key of a namespace, or of the options without one, to its present key.
+const MOVED_IN_NAMESPACE: [(&str, &str); 2] =
+    [("proxy_cache_empty", "cache_empty_proxy_enabled"), ("publish", "allow_publish_for_subscriber")];
+
+const NO_SOCKJS: &str = "SockJS is not supported; use WebSocket";
+const NO_PRIVATE_PROXY: &str = "a namespace has no proxy of its own; define it in channel.proxy or proxies, and turn it on \
+    with subscribe_proxy_enabled, publish_proxy_enabled and so on";
 
 pub(super) fn apply(tree: &mut Object, warnings: &mut Vec<Warning>) {
     for (old, modern) in MOVED {
@@ -34,18 +41,37 @@ pub(super) fn apply(tree: &mut Object, warnings: &mut Vec<Warning>) {
             put(tree, &modern_path, value);
         }
     }
-    let namespaces = tree.get_mut("channel").and_then(|channel| channel.get_mut("namespaces"));
-    for (at, item) in namespaces.and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
-        let Some(item) = item.as_object_mut() else { continue };
-        for (old, modern) in MOVED_IN_NAMESPACE {
-            let Some(value) = item.shift_remove(old) else { continue };
-            warnings.push(Warning::OldKey { key: format!("channel.namespaces.[{at}].{old}"), modern });
-            item.entry(modern).or_insert(value);
+    tree.retain(|key, _| {
+        let is_gone = key.starts_with("sockjs");
+        if is_gone {
+            warnings.push(Warning::GoneKey { key: key.clone(), advice: NO_SOCKJS });
         }
-        // Naming the proxy alone used to turn it on.
-        if item.contains_key("cache_empty_proxy_name") {
-            item.entry("cache_empty_proxy_enabled").or_insert(json!(true));
+        !is_gone
+    });
+    let Some(channel) = tree.get_mut("channel").and_then(Value::as_object_mut) else { return };
+    if let Some(options) = channel.get_mut("without_namespace").and_then(Value::as_object_mut) {
+        apply_to_options(options, "channel.without_namespace", warnings);
+    }
+    let namespaces = channel.get_mut("namespaces").and_then(Value::as_array_mut);
+    for (at, item) in namespaces.into_iter().flatten().enumerate() {
+        if let Some(options) = item.as_object_mut() {
+            apply_to_options(options, &format!("channel.namespaces.[{at}]"), warnings);
         }
+    }
+}
+
+fn apply_to_options(options: &mut Object, path: &str, warnings: &mut Vec<Warning>) {
+    for (old, modern) in MOVED_IN_NAMESPACE {
+        let Some(value) = options.shift_remove(old) else { continue };
+        warnings.push(Warning::OldKey { key: join(path, old), modern });
+        options.entry(modern).or_insert(value);
+    }
+    // Naming the proxy alone used to turn it on.
+    if options.contains_key("cache_empty_proxy_name") {
+        options.entry("cache_empty_proxy_enabled").or_insert(json!(true));
+    }
+    if options.shift_remove("proxy").is_some() {
+        warnings.push(Warning::GoneKey { key: join(path, "proxy"), advice: NO_PRIVATE_PROXY });
     }
 }
 
@@ -73,7 +99,8 @@ mod tests {
             "log_level": "debug",
             "allowed_origins": ["a"],
             "client": {"allowed_origins": ["b"], "proxy": {"rpc": {"enabled": true, "endpoint": "e"}}},
-            "namespaces": [{"name": "chat", "proxy_cache_empty": true}],
+            "namespaces": [{"name": "chat", "proxy_cache_empty": true, "publish": true}],
+            "channel": {"without_namespace": {"publish": true, "allow_publish_for_subscriber": false}},
         }) else {
             unreachable!()
         };
@@ -82,10 +109,34 @@ mod tests {
         let expected = json!({
             "client": {"allowed_origins": ["b"], "proxy": {}},
             "log": {"level": "debug"},
-            "channel": {"namespaces": [{"name": "chat", "cache_empty_proxy_enabled": true}]},
+            "channel": {
+                "without_namespace": {"allow_publish_for_subscriber": false},
+                "namespaces": [
+                    {"name": "chat", "cache_empty_proxy_enabled": true, "allow_publish_for_subscriber": true},
+                ],
+            },
             "rpc": {"without_namespace": {"proxy_enabled": true}, "proxy": {"endpoint": "e"}},
         });
         assert_eq!(Value::Object(tree), expected);
-        assert_eq!(warnings.len(), 6, "{warnings:?}");
+        assert_eq!(warnings.len(), 8, "{warnings:?}");
+    }
+
+    /// Whoever pastes an old snippet is told what became of it.
+    #[test]
+    fn what_is_gone_is_explained() {
+        let Value::Object(mut tree) = json!({
+            "sockjs": true, "sockjs_heartbeat_delay": "25s",
+            "channel": {"namespaces": [{"name": "chat", "proxy": {"subscribe": {"enabled": true}}}]},
+        }) else {
+            unreachable!()
+        };
+        let mut warnings = Vec::new();
+        apply(&mut tree, &mut warnings);
+        assert_eq!(Value::Object(tree), json!({"channel": {"namespaces": [{"name": "chat"}]}}));
+        let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(texts[0], "sockjs is ignored: SockJS is not supported; use WebSocket");
+        assert!(texts[1].starts_with("sockjs_heartbeat_delay is ignored"), "{texts:?}");
+        assert!(texts[2].starts_with("channel.namespaces.[0].proxy is ignored: "), "{texts:?}");
+        assert!(texts[2].contains("subscribe_proxy_enabled"), "{texts:?}");
     }
 }

@@ -13,8 +13,9 @@ pub(crate) fn parse(text: &str) -> Result<Cores, String> {
     }
     if let Ok(count) = text.parse::<usize>() {
         return match count {
+            0 => Err("at least 1 core is needed".to_owned()),
             1..=CPUS_MAX => Ok(Cores::Count(count)),
-            _ => Err(format!("{text} is not a possible number of cores; at least 1 is needed")),
+            _ => Err(format!("{text} is too large, the most is {CPUS_MAX}")),
         };
     }
     let invalid = || format!("{text:?} is neither auto, nor a number of cores, nor a list of CPUs such as 2-5,8");
@@ -57,5 +58,6 @@ mod tests {
         for text in ["0", "-1", "5-2", "1,1", "1-3,2", "a", "1-", "0-9000", "all", "1,,2"] {
             assert!(parse(text).is_err(), "{text}");
         }
+        assert_eq!(parse("9999").unwrap_err(), "9999 is too large, the most is 8192");
     }
 }

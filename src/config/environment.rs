@@ -40,19 +40,13 @@ impl Environment {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(Error::Read { path: path.to_owned(), source }),
+            Err(cause) => return Err(Error::Read { path: path.to_owned(), cause }),
         };
         let pairs = dotenv(&text).map_err(|(line, message)| Error::Dotenv { path: path.to_owned(), line, message })?;
         for (name, value) in pairs {
             self.0.entry(name).or_insert(value);
         }
         Ok(())
-    }
-
-    /// Only the variables that values of maps can refer to.
-    pub(super) fn only_expansions(&self) -> Self {
-        let is_kept = |name: &str| name.starts_with("CENTRIFUGO_VAR_") || name.starts_with("GYRE_VAR_");
-        Self(self.0.iter().filter(|(name, _)| is_kept(name)).map(|(k, v)| (k.clone(), v.clone())).collect())
     }
 
     /// A variable that is set and not empty.

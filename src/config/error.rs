@@ -7,12 +7,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The file exists but cannot be read.
-    #[error("{}: cannot read: {source}", path.display())]
+    #[error("{}: cannot read: {cause}", path.display())]
     Read {
         /// As given.
         path: PathBuf,
-        /// From the system.
-        source: io::Error,
+        /// From the system. Not a `source`, because the text has it already.
+        cause: io::Error,
     },
     /// A command that cannot do without the file.
     #[error("config file not found: {}", path.display())]
@@ -59,7 +59,7 @@ pub(crate) enum Error {
     /// Values that are fine alone but not together, or not allowed at all.
     #[error("{origin}: {key}: {message}")]
     Invalid {
-        /// File name, or `configuration` without a file.
+        /// File name, `environment variable X`, `flag --x`, or `configuration` without a file.
         origin: String,
         /// Path of the option, with the namespace's name where there is one.
         key: String,

@@ -36,7 +36,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Object>, Error> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::Read { path: path.to_owned(), source }),
+        Err(cause) => return Err(Error::Read { path: path.to_owned(), cause }),
     };
     let text = text.trim_start_matches('\u{feff}');
     let syntax = |(line, message)| Error::Syntax { path: path.to_owned(), line, message };
@@ -56,15 +56,29 @@ fn parse(text: &str, format: Format) -> Result<Value, (usize, String)> {
             (error.line(), format!("not valid JSON: {message}"))
         }),
         Format::Yaml if text.trim().is_empty() => Ok(Value::Null),
-        // Messages of this parser may quote scalars, which may be secrets.
         Format::Yaml => serde_saphyr::from_str(text).map_err(|error: serde_saphyr::Error| {
             let line = error.location().map_or(0, |location| location.line() as usize);
-            (line, "not valid YAML".to_owned())
+            (line, format!("not valid YAML: {}", yaml_cause(&error)))
         }),
         Format::Toml => toml::from_str(text).map_err(|error: toml::de::Error| {
             let line = error.span().map_or(0, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-            (line, "not valid TOML".to_owned())
+            // The message alone is made of fixed texts; `Display` shows the line.
+            (line, format!("not valid TOML: {}", error.message()))
         }),
+    }
+}
+
+/// Only causes whose texts never quote a scalar, which may be a secret.
+fn yaml_cause(error: &serde_saphyr::Error) -> &str {
+    use serde_saphyr::Error;
+    match error.without_snippet() {
+        Error::ExternalMessage { msg, .. } => msg,
+        Error::Eof { .. } => "the text ends too early",
+        Error::DuplicateMappingKey { .. } => "a key is there twice",
+        Error::UnknownAnchor { .. } => "an alias without its anchor; text that starts with * needs quotes",
+        Error::MultipleDocuments { .. } => "more than one document",
+        Error::UnsupportedTag { .. } => "tags are not supported; text that starts with ! needs quotes",
+        _ => "a value that options cannot have",
     }
 }
 
@@ -131,11 +145,24 @@ mod tests {
         for (text, format) in [
             ("{\n\"key\": s3cret}", Format::Json),
             ("a: 1\nb: [s3cret\n", Format::Yaml),
+            ("a: 1\nb: s3cret: s3cret\n", Format::Yaml),
+            ("a: 1\ns3cret: 1\ns3cret: 2\n", Format::Yaml),
+            ("a: 1\nb: \"s3cret\n", Format::Yaml),
+            ("a: 1\nb: *s3cret\n", Format::Yaml),
+            ("a: 1\nb: !s3cret x\nc: 's3cret\n", Format::Yaml),
+            ("a: 1\n\tb: s3cret\n", Format::Yaml),
             ("a = 1\nb = s3cret\n", Format::Toml),
+            ("a = 1\nb = \"s3cret\n", Format::Toml),
+            ("s3cret = 1\ns3cret = 2\n", Format::Toml),
+            ("a = 1\nb = 2026-13-01s3cret\n", Format::Toml),
+            ("a = 1\n[s3cret\n", Format::Toml),
         ] {
             let (line, message) = parse(text, format).unwrap_err();
             assert!(line >= 2, "{format:?} {line}");
             assert!(!message.contains("s3cret"), "{message}");
+            let cause = message.split_once(": ").map(|(_, cause)| cause).unwrap_or_default();
+            assert!(cause.len() > 5 && !cause.contains('\n'), "{text:?}: {message}");
+            eprintln!("{message}");
         }
     }
 

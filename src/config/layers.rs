@@ -5,6 +5,7 @@
 
 use super::convert::{from_file, from_text, is_zero, type_of};
 use super::nearest::{nearest_key, nearest_variable};
+use super::origins::Origins;
 use super::schema::{Field, Kind, ROOT, each, find};
 use super::sources::dev_default;
 use super::{Environment, Error, Object, Sources, Warning, aliases, file};
@@ -21,8 +22,8 @@ pub(super) struct Loaded {
     pub(super) tree: Object,
     /// Normalised, only what the file says.
     pub(super) file: Object,
-    /// For errors: the file's name, or `configuration` without one.
-    pub(super) origin: String,
+    /// For errors.
+    pub(super) origins: Origins,
     /// In the order of discovery.
     pub(super) warnings: Vec<Warning>,
 }
@@ -47,10 +48,12 @@ pub(super) fn read(sources: &Sources) -> Result<Loaded, Error> {
             ("configuration".to_owned(), Object::new())
         }
     };
-    let mut filling = Filling { sources, known: BTreeSet::new(), warnings: &mut warnings };
+    let origins = Origins::new(origin);
+    let mut filling = Filling { sources, known: BTreeSet::new(), origins, warnings: &mut warnings };
     let tree = filling.object(ROOT, given.clone(), "", Some(""))?;
     filling.report_unknown_variables();
-    Ok(Loaded { tree, file: given, origin, warnings })
+    let origins = filling.origins;
+    Ok(Loaded { tree, file: given, origins, warnings })
 }
 
 /// `path.name`, or `name` at the top.
@@ -123,6 +126,7 @@ struct Filling<'a> {
     sources: &'a Sources,
     /// Names of variables that an option has, without prefix.
     known: BTreeSet<String>,
+    origins: Origins,
     warnings: &'a mut Vec<Warning>,
 }
 
@@ -169,11 +173,17 @@ impl Filling<'_> {
         }
     }
 
-    fn single(&self, field: &Field, given: Option<Value>, path: &str, name: Option<String>) -> Result<Value, Error> {
+    fn single(
+        &mut self,
+        field: &Field,
+        given: Option<Value>,
+        path: &str,
+        name: Option<String>,
+    ) -> Result<Value, Error> {
         let (origin, text) = if let Some(flag) = self.sources.flags.iter().rfind(|flag| flag.path == path) {
             (format!("flag --{path}"), flag.value.as_str())
         } else if let Some((variable, text)) = name.and_then(|name| variable(self.sources, &name)) {
-            (format!("environment variable {variable}"), text)
+            (origin_of(&variable), text)
         } else {
             let default = || {
                 let dev = self.sources.dev.then(|| dev_default(path)).flatten();
@@ -181,6 +191,7 @@ impl Filling<'_> {
             };
             return Ok(given.filter(|given| !is_zero(given)).unwrap_or_else(default));
         };
+        self.origins.record(path, origin.clone());
         from_text(field, text, &self.sources.environment).map_err(|message| Error::Value {
             origin,
             key: path.to_owned(),
@@ -197,7 +208,7 @@ impl Filling<'_> {
     ) -> Result<Vec<Value>, Error> {
         let mut items = given.map(objects_of).unwrap_or_default();
         if let Some((variable, text)) = name.and_then(|name| variable(self.sources, &name)) {
-            items = json_items(self.sources, self.warnings, fields, &variable, text, path)?;
+            items = self.json_items(fields, &variable, text, path)?;
         }
         let filled = items
             .into_iter()
@@ -216,12 +227,15 @@ impl Filling<'_> {
     ) -> Result<Vec<Value>, Error> {
         let mut items = given.map(objects_of).unwrap_or_default();
         match name.as_ref().and_then(|name| variable(self.sources, name)) {
-            Some((variable, text)) if text.starts_with('[') && text.ends_with(']') => {
-                items = json_items(self.sources, self.warnings, fields, &variable, text, path)?;
+            // No name has a bracket, so broken JSON is told apart from names.
+            Some((variable, text)) if text.trim_start().starts_with(['[', '{']) => {
+                items = self.json_items(fields, &variable, text, path)?;
             }
-            Some((_, text)) => {
-                let names = text.split(' ').filter(|name| !name.is_empty());
-                items.extend(names.map(|name| Object::from_iter([("name".to_owned(), json!(name))])));
+            Some((variable, text)) => {
+                for name in text.split(' ').filter(|name| !name.is_empty()) {
+                    self.origins.record(&format!("{path}.[{}]", items.len()), origin_of(&variable));
+                    items.push(Object::from_iter([("name".to_owned(), json!(name))]));
+                }
             }
             None => {}
         }
@@ -233,6 +247,35 @@ impl Filling<'_> {
             filled.push(Value::Object(item));
         }
         Ok(filled)
+    }
+
+    /// Items of a list from a variable that replaces the file's list.
+    fn json_items(
+        &mut self,
+        fields: &'static [Field],
+        variable: &str,
+        text: &str,
+        path: &str,
+    ) -> Result<Vec<Object>, Error> {
+        let origin = origin_of(variable);
+        let wrong = |message: String| Error::Value { origin: origin.clone(), key: path.to_owned(), message };
+        // Errors of syntax do not quote the text; those of type would.
+        let parsed: Value = serde_json::from_str(text).map_err(|error| wrong(format!("not valid JSON: {error}")))?;
+        let parsed: Vec<Object> =
+            serde_json::from_value(parsed).map_err(|_| wrong("expected a JSON array of objects".to_owned()))?;
+        let mut reading = Reading {
+            origin: &origin,
+            variable: Some(variable),
+            environment: &self.sources.environment,
+            warnings: self.warnings,
+        };
+        let items = parsed
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| reading.object(fields, file::lowered(item), &format!("{path}.[{index}]")));
+        let items = items.collect::<Result<_, _>>()?;
+        self.origins.record(path, origin);
+        Ok(items)
     }
 
     fn report_unknown_variables(&mut self) {
@@ -272,25 +315,9 @@ pub(super) fn variable_part(name: &str) -> String {
     name.to_uppercase().replace(['.', '-'], "_")
 }
 
-fn json_items(
-    sources: &Sources,
-    warnings: &mut Vec<Warning>,
-    fields: &'static [Field],
-    variable: &str,
-    text: &str,
-    path: &str,
-) -> Result<Vec<Object>, Error> {
-    let origin = format!("environment variable {variable}");
-    let wrong =
-        |message: &str| Error::Value { origin: origin.clone(), key: path.to_owned(), message: message.to_owned() };
-    let parsed: Vec<Object> = serde_json::from_str(text).map_err(|_| wrong("expected a JSON array of objects"))?;
-    let mut reading =
-        Reading { origin: &origin, variable: Some(variable), environment: &sources.environment, warnings };
-    let items = parsed
-        .into_iter()
-        .enumerate()
-        .map(|(index, item)| reading.object(fields, file::lowered(item), &format!("{path}.[{index}]")));
-    items.collect()
+/// How errors name a variable.
+fn origin_of(variable: &str) -> String {
+    format!("environment variable {variable}")
 }
 
 fn object_of(value: Value) -> Option<Object> {

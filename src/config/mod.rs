@@ -18,6 +18,7 @@ mod error;
 mod file;
 mod layers;
 mod nearest;
+mod origins;
 pub(crate) mod print;
 pub(crate) mod schema;
 mod sources;
@@ -49,9 +50,9 @@ impl Config {
         let loaded = layers::read(&sources)?;
         let mut warnings = loaded.warnings;
         unsupported::report(&loaded.tree, &mut warnings);
-        validate::check(&loaded.tree, &loaded.origin, sources.dev, &mut warnings)?;
+        validate::check(&loaded.tree, &loaded.origins, sources.dev, &mut warnings)?;
         let config = typed(loaded.tree, sources).map_err(|error| Error::Value {
-            origin: loaded.origin,
+            origin: loaded.origins.general,
             key: "configuration".to_owned(),
             message: error.to_string(),
         })?;
@@ -98,7 +99,7 @@ fn inherit(options: &mut Object, key: &str, general: &Value) {
 }
 
 /// A zero that came from the environment means something else than "no limit" for these options (nanoseconds).
-const INSTEAD_OF_ZERO: [(&str, i64); 10] = [
+const INSTEAD_OF_ZERO: [(&str, i64); 11] = [
     ("client.channel_limit", 128),
     ("client.queue_max_size", 1 << 20),
     ("client.stale_close_delay", seconds(15)),
@@ -109,6 +110,7 @@ const INSTEAD_OF_ZERO: [(&str, i64); 10] = [
     ("channel.max_length", 255),
     ("channel.history_meta_ttl", seconds(720 * 3600)),
     ("node.info_metrics_aggregate_interval", seconds(60)),
+    ("websocket.message_size_limit", 1 << 16),
 ];
 
 const fn seconds(count: i64) -> i64 {

@@ -19,7 +19,7 @@ pub(crate) struct Printable {
 }
 
 impl Printable {
-    /// Defaults, and over them the values of a file. The environment only fills `${CENTRIFUGO_VAR_X}` in.
+    /// Defaults; with a base file, its values and then those of the environment over them.
     ///
     /// # Errors
     /// The file cannot be read, or a node would refuse it.
@@ -28,11 +28,11 @@ impl Printable {
             // No file has an empty name, so this reads as missing.
             file: base.map_or_else(PathBuf::new, Path::to_owned),
             is_file_needed: base.is_some(),
-            environment: environment.only_expansions(),
+            environment: base.map(|_| environment.clone()).unwrap_or_default(),
             ..Sources::default()
         };
         let loaded = layers::read(&sources)?;
-        validate::check(&loaded.tree, &loaded.origin, false, &mut Vec::new())?;
+        validate::check(&loaded.tree, &loaded.origins, false, &mut Vec::new())?;
         Ok(Self { tree: loaded.tree, base: loaded.file })
     }
 

@@ -1,5 +1,7 @@
 //! Layers, precedence, typing and warnings, seen through `Config::load`.
 
+mod refused;
+
 use super::types::{Cores, DataFormat, LogLevel};
 use super::*;
 use serde_json::json;
@@ -22,11 +24,16 @@ fn sources(file: &str, extension: &str, variables: Variables<'_>, flags: Variabl
     }
 }
 
+/// Most tests have no API key; the warning about that has a test of its own.
 fn load_all(sources: Sources) -> Result<(Config, Vec<Warning>), Error> {
     let path = sources.file.clone();
     let result = Config::load(sources);
     let _ = fs::remove_file(path);
-    result
+    result.map(|(config, warnings)| (config, warnings.into_iter().filter(|one| !is_about_api_key(one)).collect()))
+}
+
+fn is_about_api_key(warning: &Warning) -> bool {
+    matches!(warning, Warning::Note(note) if note.ends_with("until http_api.key is set"))
 }
 
 fn load(file: Value, variables: Variables<'_>, flags: Variables<'_>) -> (Config, Vec<Warning>) {
@@ -53,7 +60,8 @@ fn nothing_configured() {
     assert_eq!(config.websocket.handler_prefix, "/connection/websocket");
     assert_eq!(config.gyre.cores, Cores::Auto);
     assert!(config.node.name.ends_with("_8000"), "{}", config.node.name);
-    assert!(matches!(&warnings[..], [Warning::FileMissing { .. }]), "{warnings:?}");
+    assert!(matches!(&warnings[0], Warning::FileMissing { .. }), "{warnings:?}");
+    assert!(warnings.len() == 2 && is_about_api_key(&warnings[1]), "{warnings:?}");
 }
 
 /// The order that operators of the reference rely on.
@@ -194,60 +202,29 @@ fn old_names_work_and_warn() {
     assert!(matches!(&warnings[..], [Warning::OldKey { modern: "log.level", .. }]), "{warnings:?}");
 }
 
-/// What cannot work is refused with the place.
-#[test]
-fn contradictions_are_refused() {
-    let options = |options: Value| json!({"channel": {"namespaces": [{"name": "first"}, options]}});
-    for (file, expected) in [
-        (
-            options(json!({"name": "chat", "history_size": 1})),
-            "channel.namespaces.[1].history_size: namespace \"chat\": is set but history_ttl is not",
-        ),
-        (options(json!({"name": "chat", "force_recovery": true})), "force_recovery: namespace \"chat\": needs history"),
-        (
-            options(json!({"name": "chat", "history_size": 1, "history_ttl": "1500ms"})),
-            "1.5s is not a whole number of seconds",
-        ),
-        (options(json!({"name": "chat", "history_size": 1, "history_ttl": "721h"})), "is longer than history_meta_ttl"),
-        (options(json!({"name": "c"})), "at least two characters"),
-        (options(json!({"name": "first"})), "used twice"),
-        (options(json!({"name": "chat", "subscription_type": "maps"})), "\"maps\" is unknown; it can be stream"),
-        (json!({"client": {"ping_interval": "5s", "pong_timeout": "5s"}}), "client.ping_interval: 5s must be greater"),
-        (json!({"client": {"ping_interval": "10"}}), "client.ping_interval: \"10\" has no unit"),
-        (json!({"client": {"token": {"audience": "a", "audience_regex": "b"}}}), "cannot be used together"),
-        (json!({"client": {"token": {"user_id_claim": "a-b"}}}), "client.token.user_id_claim"),
-        (
-            json!({"client": {"subscribe_to_user_personal_channel": {"enabled": true, "personal_channel_namespace": "none"}}}),
-            "there is no namespace \"none\"",
-        ),
-        (json!({"engine": {"type": "redis"}}), "engine.type: redis is not available"),
-        (json!({"engine": {"type": "tarantool"}}), "engine.type: \"tarantool\" is unknown; it can be memory, redis"),
-        (json!({"http_server": {"tls": {"enabled": true}}}), "TLS is not available"),
-        (json!({"gyre": {"cores": "0"}}), "gyre.cores: 0 is not a possible number"),
-        (
-            json!({"health": {"enabled": true, "handler_prefix": "/api/"}}),
-            "/api is already taken by http_api.handler_prefix",
-        ),
-        (json!({"http_server": {"port": "x"}}), "http_server.port: \"x\" is not an integer"),
-        (json!({"channel": {"namespaces": "x"}}), "channel.namespaces: expected list of objects but found a string"),
-        (json!({"http_server": []}), "http_server: expected object but found a list"),
-    ] {
-        let message = refused(file, &[]);
-        assert!(message.contains(expected), "{message}");
-        assert!(message.contains(".json: "), "{message}");
-    }
-    let message = refused(json!({}), &[("CENTRIFUGO_HEALTH_ENABLED", "yes")]);
-    assert_eq!(
-        message,
-        "environment variable CENTRIFUGO_HEALTH_ENABLED: health.enabled: \"yes\" is neither true nor false"
-    );
-}
-
 /// Either half of the heartbeat may be off.
 #[test]
 fn disabled_heartbeats() {
     let client = load(json!({"client": {"ping_interval": "-1"}}), &[], &[]).0.client;
     assert_eq!((client.ping_interval, client.pong_timeout), (None, Some(Duration::from_secs(8))));
+}
+
+/// Every call of a backend would fail, and its author would look for the mistake there.
+#[test]
+fn a_server_api_without_a_key_warns() {
+    for (section, is_noted) in [
+        (json!({}), true),
+        (json!({"key": "k"}), false),
+        (json!({"insecure": true}), false),
+        (json!({"disabled": true}), false),
+    ] {
+        let sources = sources(&json!({"http_api": section}).to_string(), "json", &[], &[]);
+        let noted = Config::load(sources.clone()).unwrap().1.iter().any(is_about_api_key);
+        let noted_in_dev =
+            Config::load(Sources { dev: true, ..sources.clone() }).unwrap().1.iter().any(is_about_api_key);
+        let _ = fs::remove_file(&sources.file);
+        assert_eq!((noted, noted_in_dev), (is_noted, false), "{section}");
+    }
 }
 
 /// Logs and errors are shown to people who must not know the keys.
@@ -347,7 +324,7 @@ fn printed_variables_load_back() {
     environment.add_dotenv(&path).unwrap();
     fs::remove_file(&path).unwrap();
     let sources = Sources { file: PathBuf::from("/nonexistent"), environment, ..Sources::default() };
-    let (config, warnings) = Config::load(sources).unwrap();
+    let (config, warnings) = load_all(sources).unwrap();
     assert!(matches!(&warnings[..], [Warning::FileMissing { .. }]), "{warnings:?}");
     assert_eq!(config.channel.namespaces[1].options.history_ttl, Duration::from_secs(3));
     assert_eq!(config.http_server.port, 8001);

@@ -33,6 +33,13 @@ pub(crate) enum Warning {
         /// Present name.
         modern: &'static str,
     },
+    /// A key that older versions or documents have, and that nothing replaces one to one. It is ignored.
+    GoneKey {
+        /// As written.
+        key: String,
+        /// What to do instead.
+        advice: &'static str,
+    },
     /// A known option that this version does not honour.
     NotSupported {
         /// Its path.
@@ -63,6 +70,7 @@ impl Warning {
                 tracing::warn!(var = variable, hint = hint(meant), "unknown var in environment");
             }
             Self::OldKey { key, modern } => tracing::warn!(key, use_instead = modern, "old name of an option"),
+            Self::GoneKey { key, advice } => tracing::warn!(key, advice, "key in configuration file is ignored"),
             Self::NotSupported { .. } | Self::Insecure { .. } | Self::Note(_) => tracing::warn!("{self}"),
         }
     }
@@ -83,6 +91,7 @@ impl fmt::Display for Warning {
                 write_hint(f, meant)
             }
             Self::OldKey { key, modern } => write!(f, "{key} is an old name of an option; use {modern}"),
+            Self::GoneKey { key, advice } => write!(f, "{key} is ignored: {advice}"),
             Self::NotSupported { key } => {
                 write!(f, "{key} is not supported yet by gyre {} and is ignored", env!("CARGO_PKG_VERSION"))
             }

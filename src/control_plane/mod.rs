@@ -122,9 +122,7 @@ impl Control {
     }
 
     fn tell(&mut self, core: usize, what: FromControl) {
-        if self.port.send(core, Parcel::FromControl(what)).is_err() {
-            tracing::error!(core, "a core does not take its messages any more");
-        }
+        self.port.send(core, Parcel::FromControl(what));
     }
 
     fn tell_cores(&mut self, what: impl Fn() -> FromControl) {

@@ -29,6 +29,10 @@ impl Outlet for Hands<'_> {
         self.driver.push(conn, gyre_io::FrameId(frame.0));
     }
 
+    fn unsent(&mut self, conn: ConnId) -> usize {
+        self.driver.unsent(conn) as usize
+    }
+
     fn close(&mut self, conn: ConnId, why: &Disconnect) {
         let code = why.code as u16;
         if *why == Disconnect::CONNECTION_CLOSED {
@@ -49,7 +53,7 @@ impl Outlet for Hands<'_> {
     }
 
     fn send(&mut self, to: CoreId, message: Message) {
-        send(self.port, usize::from(to.0), Parcel::Engine(message));
+        self.port.send(usize::from(to.0), Parcel::Engine(message));
     }
 
     fn answer(&mut self, call: CallId, reply: HomeReply) {
@@ -62,14 +66,5 @@ impl Outlet for Hands<'_> {
 
     fn is_congested(&self) -> bool {
         self.port.backlog_len() > crate::limits::CONGESTED_BACKLOG
-    }
-}
-
-/// Sends a parcel whose loss would break a promise. The backlog is far larger than what can be under way once new
-/// publications are refused, so a full one means that the other core has stopped working.
-pub(super) fn send(port: &mut Port<Parcel>, to: usize, parcel: Parcel) {
-    if let Err(parcel) = port.send(to, parcel) {
-        tracing::error!(to, ?parcel, "a core does not take its messages any more");
-        std::process::abort();
     }
 }

@@ -101,11 +101,7 @@ impl Core {
     }
 
     fn tell_control(&self, what: ToControl) {
-        // A control thread that is behind misses reports, never the core its turn.
-        let lost = self.port.borrow_mut().send(usize::from(self.settings.cores), Parcel::ToControl(what));
-        if lost.is_err() {
-            tracing::warn!("the control thread is behind; a report was dropped");
-        }
+        self.port.borrow_mut().send(usize::from(self.settings.cores), Parcel::ToControl(what));
     }
 
     fn is_congested(&self) -> bool {

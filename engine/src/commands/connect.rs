@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gyre_proto::client::{ConnectRequest, ConnectResult, Reply};
+use gyre_proto::client::{ConnectRequest, ConnectResult, Reply, ServerSideSubscription};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Refused};
 use crate::hub::flag;
 use crate::limits::REFUSED_LINGER_MS;
 use crate::message::{Caller, HomeCall, SubscribeFacts};
 use crate::outlet::Outlet;
 use crate::rules::{self, Asked, Requested};
-use crate::session::{Heartbeat, Joining, Phase, Work};
+use crate::session::{ClientId, Heartbeat, Joining, Phase, Work};
 use crate::subscription::Plan;
 use crate::token::{ConnectionToken, SubscriptionClaims, TokenError};
 
@@ -31,14 +31,14 @@ impl Engine {
             return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
         }
         let client = session.client;
-        let admitted = self.credentials(&request).and_then(|token| {
+        let admitted = self.credentials(client, &request).and_then(|token| {
             let plans = self.server_side_plans(&token, &request)?;
             Ok((token, plans))
         });
         let (token, plans) = match admitted {
             Ok(admitted) => admitted,
             Err(Refusal::Disconnect(why)) => {
-                tracing::info!(%client, code = why.code, reason = &*why.reason, "connection refused");
+                tracing::debug!(%client, code = why.code, reason = &*why.reason, "connection refused");
                 return self.disconnect(conn, &why, out);
             }
             Err(Refusal::Error(error)) => return self.refuse_connect(conn, id, error, out),
@@ -49,7 +49,7 @@ impl Engine {
 
     /// Error reply; the connection is of no more use and is dropped when its peer does not do it first.
     fn refuse_connect(&mut self, conn: ConnId, id: u32, error: Error, out: &mut dyn Outlet) {
-        self.refuse(conn, id, error, out);
+        self.refuse(conn, id, Refused { command: "connect", channel: "" }, error, out);
         let deadline_ms = self.now.after(REFUSED_LINGER_MS);
         if let Some(session) = self.sessions.of_mut(conn) {
             session.phase = Phase::Refused;
@@ -59,7 +59,7 @@ impl Engine {
     }
 
     /// Who connects (client-protocol.md 6.1).
-    fn credentials(&self, request: &ConnectRequest) -> Result<ConnectionToken, Refusal> {
+    fn credentials(&self, client: ClientId, request: &ConnectRequest) -> Result<ConnectionToken, Refusal> {
         let rules = &self.rules;
         if !request.token.is_empty() {
             let now_s = self.now.unix_s();
@@ -68,11 +68,12 @@ impl Engine {
                 Err(TokenError::Expired) => return Err(Refusal::Error(Error::TOKEN_EXPIRED)),
                 Err(TokenError::Internal) => return Err(Refusal::Error(Error::INTERNAL)),
                 Err(TokenError::Invalid(why)) => {
-                    tracing::info!(why, "invalid connection token");
+                    tracing::info!(%client, why, "invalid connection token");
                     return Err(Refusal::Disconnect(Disconnect::INVALID_TOKEN));
                 }
             };
             if token.user.is_empty() && rules.client.disallow_anonymous_connection_tokens {
+                tracing::info!(%client, "anonymous connection tokens are not allowed");
                 return Err(Refusal::Disconnect(Disconnect::PERMISSION_DENIED));
             }
             if rules.client.insecure {
@@ -86,7 +87,7 @@ impl Engine {
         if rules.client.allow_anonymous_connect_without_token || rules.client.insecure {
             return Ok(ConnectionToken::default());
         }
-        tracing::info!("client credentials not found");
+        tracing::info!(%client, "client credentials not found");
         Err(Refusal::Disconnect(Disconnect::BAD_REQUEST))
     }
 
@@ -115,6 +116,7 @@ impl Engine {
             }
         }
         if plans.len() > self.rules.client.channel_limit {
+            tracing::info!(user = token.user, limit = self.rules.client.channel_limit, "channel limit reached");
             return Err(Refusal::Disconnect(Disconnect::CHANNEL_LIMIT));
         }
         Ok(plans.into_values().collect())
@@ -237,8 +239,12 @@ impl Engine {
             version: self.version.to_string(),
             expires: joining.ttl_s != 0,
             ttl: joining.ttl_s,
-            subs: joining.done.drain(..).map(|(channel, result)| (channel.into(), result)).collect(),
-            ping: (interval_ms / 1000) as u32,
+            subs: joining
+                .done
+                .drain(..)
+                .map(|(channel, result)| ServerSideSubscription { channel: channel.into(), result: Some(result) })
+                .collect(),
+            ping: interval_ms.div_ceil(1000) as u32,
             pong: interval_ms != 0 && timeout_ms != 0,
             time,
             ..ConnectResult::default()

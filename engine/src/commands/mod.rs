@@ -12,7 +12,7 @@ use gyre_proto::client::{Command, Reply};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Refused};
 use crate::message::HomeReply;
 use crate::outlet::Outlet;
 use crate::session::{Heartbeat, Phase, Work};
@@ -31,7 +31,7 @@ impl Engine {
         } else if let Some(request) = command.connect {
             self.connect(conn, id, *request, out);
         } else if command.ping.is_some() && has_other_request(&command) {
-            self.refuse(conn, id, Error::NOT_AVAILABLE, out);
+            self.refuse(conn, id, Refused { command: "ping", channel: "" }, Error::NOT_AVAILABLE, out);
         } else if let Some(request) = command.subscribe {
             self.subscribe(conn, id, *request, out);
         } else if let Some(request) = command.unsubscribe {
@@ -45,7 +45,7 @@ impl Engine {
         } else if let Some(request) = command.history {
             self.history(conn, id, request, out);
         } else if command.rpc.is_some() {
-            self.refuse(conn, id, Error::NOT_AVAILABLE, out);
+            self.refuse(conn, id, Refused { command: "rpc", channel: "" }, Error::NOT_AVAILABLE, out);
         } else if command.send.is_some() {
             self.disconnect(conn, &Disconnect::NOT_AVAILABLE, out);
         } else if let Some(request) = command.refresh {
@@ -97,11 +97,19 @@ impl Engine {
             (Work::Subscribe { id, plan }, HomeReply::Subscribed(facts)) => {
                 self.subscribe_commit(conn, *id, plan, facts, out);
             }
-            (Work::Publish { ids, .. }, HomeReply::Published(_)) => {
-                let Some(id) = ids.pop_front() else { return };
-                let is_last = ids.is_empty();
-                self.published(conn, id, out);
-                if !is_last {
+            (Work::Publish { ids, .. }, reply @ (HomeReply::Published(_) | HomeReply::Congested)) => {
+                let Some((id, _)) = ids.pop_front() else { return };
+                match reply {
+                    HomeReply::Congested => {
+                        self.refuse(conn, id, Refused { command: "publish", channel }, Error::INTERNAL, out)
+                    }
+                    _ => self.published(conn, id, out),
+                }
+                while let Some(&(id, Some(error))) = ids.front() {
+                    ids.pop_front();
+                    self.reply_error(conn, id, error, out);
+                }
+                if !ids.is_empty() {
                     if let Some(session) = self.sessions.of_mut(conn) {
                         session.pending = Some(pending);
                     }

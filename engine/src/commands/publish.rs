@@ -7,7 +7,7 @@ use gyre_proto::client::{Publication, PublishRequest};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::{Engine, home_of};
+use crate::engine::{Engine, Refused, home_of};
 use crate::message::{Caller, HistoryOptions, HomeCall, PublishCall};
 use crate::outlet::Outlet;
 use crate::rules;
@@ -20,14 +20,10 @@ impl Engine {
             return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
         }
         if out.is_congested() {
-            return self.refuse(conn, id, Error::INTERNAL, out);
+            return self.refuse_in_turn(conn, id, &request.channel, Error::INTERNAL, out);
         }
         if let Err(error) = self.publish_check(session, &request) {
-            if error.code == Error::PERMISSION_DENIED.code {
-                let (client, user, channel) = (&session.client, &*session.user, &*request.channel);
-                tracing::info!(%client, user, channel, "attempt to publish without sufficient permission");
-            }
-            return self.refuse(conn, id, error, out);
+            return self.refuse_in_turn(conn, id, &request.channel, error, out);
         }
         let info = session.client_info(&self.channel_info(session, &request.channel));
         let history = HistoryOptions::of(&self.rules, &request.channel);
@@ -47,13 +43,23 @@ impl Engine {
         match self.sessions.of_mut(conn).and_then(|session| session.pending.as_mut()) {
             None => {
                 let home = home_of(&request.channel, self.cores);
-                self.park(conn, seq, Work::Publish { home, ids: VecDeque::from([id]) });
+                self.park(conn, seq, Work::Publish { home, ids: VecDeque::from([(id, None)]) });
             }
             Some(pending) => {
                 if let Work::Publish { ids, .. } = &mut pending.work {
-                    ids.push_back(id);
+                    ids.push_back((id, None));
                 }
             }
+        }
+    }
+
+    /// Replies come in the order of the commands: behind the publications that wait, if any.
+    fn refuse_in_turn(&mut self, conn: ConnId, id: u32, channel: &str, error: Error, out: &mut dyn Outlet) {
+        self.log_refusal(conn, Refused { command: "publish", channel }, error);
+        let pending = self.sessions.of_mut(conn).and_then(|session| session.pending.as_mut());
+        match pending.map(|pending| &mut pending.work) {
+            Some(Work::Publish { ids, .. }) => ids.push_back((id, Some(error))),
+            _ => self.reply_error(conn, id, error, out),
         }
     }
 

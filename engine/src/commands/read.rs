@@ -6,7 +6,7 @@ use gyre_proto::client::{ClientInfo, HistoryRequest, HistoryResult, PresenceResu
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Refused};
 use crate::message::{Caller, HistoryCall, HistoryFacts, HistoryOptions, HomeCall, HomeReply, Unrecoverable};
 use crate::outlet::Outlet;
 use crate::rules;
@@ -18,7 +18,7 @@ impl Engine {
         if request.channel.is_empty() {
             return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
         }
-        let checked = self.readable(conn, &request.channel, "history", |engine, resolved| {
+        let checked = self.readable(&request.channel, |engine, resolved| {
             if !HistoryOptions::of(&engine.rules, &request.channel).is_on() {
                 return Err(Error::NOT_AVAILABLE);
             }
@@ -28,7 +28,8 @@ impl Engine {
         let at_the_start = request.since.as_ref().is_some_and(|since| since.offset == 0);
         let checked = checked.and(if request.reverse && at_the_start { Err(Error::BAD_REQUEST) } else { Ok(()) });
         if let Err(error) = checked {
-            return self.refuse(conn, id, error, out);
+            let what = Refused { command: "history", channel: &request.channel };
+            return self.refuse(conn, id, what, error, out);
         }
         let most = i64::try_from(self.rules.client.history_max_publication_limit).unwrap_or(i64::MAX);
         let limit = match i64::from(request.limit) {
@@ -61,7 +62,7 @@ impl Engine {
             self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
             return false;
         }
-        let checked = self.readable(conn, channel, "presence", |engine, resolved| {
+        let checked = self.readable(channel, |engine, resolved| {
             if !resolved.options.presence {
                 return Err(Error::NOT_AVAILABLE);
             }
@@ -70,7 +71,7 @@ impl Engine {
             Ok(rules::may_read_presence(&engine.rules, resolved.options, &session.user, subscribed))
         });
         if let Err(error) = checked {
-            self.refuse(conn, id, error, out);
+            self.refuse(conn, id, Refused { command: "presence", channel }, error, out);
             return false;
         }
         true
@@ -79,9 +80,7 @@ impl Engine {
     /// The ladder that both kinds of reading share: namespace 102, name 107, feature 108, permission 103.
     fn readable(
         &self,
-        conn: ConnId,
         channel: &str,
-        what: &str,
         permitted: impl FnOnce(&Self, &rules::Resolved<'_>) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let resolved = self.rules.resolve(channel).ok_or(Error::UNKNOWN_CHANNEL)?;
@@ -90,10 +89,6 @@ impl Engine {
         }
         if permitted(self, &resolved)? {
             return Ok(());
-        }
-        if let Some(session) = self.sessions.of(conn) {
-            let (client, user) = (&session.client, &*session.user);
-            tracing::info!(%client, user, channel, what, "attempt to read without sufficient permission");
         }
         Err(Error::PERMISSION_DENIED)
     }
@@ -123,7 +118,15 @@ impl Engine {
         facts: Result<HistoryFacts, Unrecoverable>,
         out: &mut dyn Outlet,
     ) {
-        let Ok(facts) = facts else { return self.refuse(conn, id, Error::UNRECOVERABLE_POSITION, out) };
+        let Ok(facts) = facts else {
+            return self.refuse(
+                conn,
+                id,
+                Refused { command: "history", channel: "" },
+                Error::UNRECOVERABLE_POSITION,
+                out,
+            );
+        };
         let result = HistoryResult {
             publications: facts.publications.iter().map(|p| (**p).clone()).collect(),
             epoch: facts.top.epoch.as_str().into(),

@@ -6,7 +6,7 @@ use gyre_proto::client::{Reply, SubscribeRequest};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Refused};
 use crate::hub::flag;
 use crate::message::{Caller, HomeCall, SubscribeFacts};
 use crate::outlet::Outlet;
@@ -23,6 +23,8 @@ const TYPE_SHARED_POLL: i32 = 4;
 /// Why a subscribe is refused.
 enum Refusal {
     Error(Error),
+    /// The operator has been told the reason.
+    Told(Error),
     Disconnect(Disconnect),
 }
 
@@ -37,15 +39,10 @@ impl Engine {
         let mut plan = match self.subscribe_check(conn, &request) {
             Ok(plan) => plan,
             Err(Refusal::Disconnect(why)) => return self.disconnect(conn, &why, out),
+            Err(Refusal::Told(error)) => return self.reply_error(conn, id, error, out),
             Err(Refusal::Error(error)) => {
-                if error.code == Error::PERMISSION_DENIED.code
-                    && let Some(session) = self.sessions.of(conn)
-                {
-                    let (client, user) = (&session.client, &*session.user);
-                    let channel = &*request.channel;
-                    tracing::info!(%client, user, channel, "attempt to subscribe without sufficient permission");
-                }
-                return self.refuse(conn, id, error, out);
+                let what = Refused { command: "subscribe", channel: &request.channel };
+                return self.refuse(conn, id, what, error, out);
             }
         };
         let seq = self.next_seq(conn);
@@ -124,7 +121,7 @@ impl Engine {
             if rules.is_private(channel) {
                 let (client, user) = (&session.client, &*session.user);
                 tracing::warn!(%client, user, channel, "private channel requires a subscription token");
-                return Err(Error::PERMISSION_DENIED.into());
+                return Err(Refusal::Told(Error::PERMISSION_DENIED));
             }
             let resolved = rules.resolve(channel).ok_or(Error::UNKNOWN_CHANNEL)?;
             rules::subscribe_without_token(rules, channel, &resolved, &session.user)?;
@@ -138,7 +135,7 @@ impl Engine {
             Err(TokenError::Internal) => return Err(Error::INTERNAL.into()),
             Err(TokenError::Invalid(why)) => {
                 tracing::info!(%client, user, channel, why, "invalid subscription token");
-                return Err(Error::PERMISSION_DENIED.into());
+                return Err(Refusal::Told(Error::PERMISSION_DENIED));
             }
         };
         if !token_fits(&token, session, channel) {
@@ -157,7 +154,8 @@ impl Engine {
         out: &mut dyn Outlet,
     ) {
         let Some(result) = self.commit_subscription(conn, plan, facts, out) else {
-            return self.refuse(conn, id, Error::UNRECOVERABLE_POSITION, out);
+            let what = Refused { command: "subscribe", channel: &plan.channel };
+            return self.refuse(conn, id, what, Error::UNRECOVERABLE_POSITION, out);
         };
         self.reply(conn, Reply::subscribe(id, result), out);
         if plan.flags & flag::EMIT_JOIN_LEAVE != 0

@@ -144,6 +144,12 @@ impl Home {
             HomeCall::Subscribe(call) => at.subscribe(call),
             HomeCall::Unsubscribe(call) => at.unsubscribe(call),
             HomeCall::Join(info) => at.tell(|name, interest| Delivery::join(name, &info, interest)),
+            HomeCall::Renew(client, info) => {
+                if let Some(known) = at.channel.presence.as_mut().and_then(|presence| presence.get_mut(&client)) {
+                    *known = info;
+                }
+                Outcome::default()
+            }
             HomeCall::Publish(call) => at.publish(call),
             HomeCall::History(call) => at.history(&call),
             HomeCall::HistoryRemove => {

@@ -4,12 +4,13 @@
 use std::mem;
 
 use gyre_engine::{HistoryCall, RecoverFrom};
+use gyre_proto::Encoding;
 use gyre_proto::ids::ConnId;
 
 use crate::heard::understand;
 use crate::model::{Item, Pos, Publish, Start, What};
 use crate::peer::{Asked, Conn, Key, grants};
-use crate::sim::Sim;
+use crate::sim::{Sim, Tally};
 use crate::wire::{Heard, Say, number_of};
 use crate::world::Told;
 
@@ -22,67 +23,87 @@ pub(crate) struct Event {
     pub(crate) page: Option<Option<(Pos, Vec<Item>)>>,
 }
 
+/// One call of an engine on the way through its outputs.
+struct Run {
+    core: usize,
+    /// Lengths of the logs when the current command began.
+    begin: Vec<usize>,
+    /// Done by the home core and not yet explained.
+    left: Tally,
+    /// Joins that a reply brings about.
+    to_join: Vec<(usize, String)>,
+}
+
 impl Sim {
-    /// `accepted`: publications that the home core has accepted in this call and the model has not.
-    pub(crate) fn digest(&mut self, core: usize, accepted: u64) {
+    /// `left`: what the home core has done in this call and the model has not.
+    pub(crate) fn digest(&mut self, core: usize, left: Tally) {
         let hands = &mut self.world.sites[core].hands;
         hands.said.clear();
         hands.closed.clear();
         let told = mem::take(&mut hands.told);
         if told.is_empty() {
-            assert_eq!(accepted, 0, "a publication came from nowhere");
+            assert_eq!(left, Tally::default(), "done for nobody");
             return;
         }
         let mut events = Vec::with_capacity(told.len());
+        // In a crowd the same is said over and over.
+        let mut last = (Encoding::Json, Vec::new(), Heard::Ping);
         for (id, told) in told {
             let key = (core, id.index, id.generation);
             let conn = self.conns.get(&key);
             let heard = match told {
                 Told::Message(message) => {
                     let conn = conn.unwrap_or_else(|| panic!("{key:?} is gone and is told {message:?}"));
-                    understand(conn.encoding, &message)
+                    if last.0 != conn.encoding || last.1 != message {
+                        let heard = understand(conn.encoding, &message);
+                        last = (conn.encoding, message, heard);
+                    }
+                    last.2.clone()
                 }
                 Told::Closed(why) => Heard::Closed(why.code),
             };
             self.note(|| format!("    {core}.{}.{} < {heard:?}", id.index, id.generation));
             events.push((key, heard));
         }
-        self.write_logs(core, events, accepted);
+        self.write_logs(core, events, left);
     }
 
-    fn write_logs(&mut self, core: usize, events: Vec<(Key, Heard)>, accepted: u64) {
+    fn write_logs(&mut self, core: usize, events: Vec<(Key, Heard)>, left: Tally) {
         // A publication and what follows from it show before its reply does; it is written where its command began.
-        let mut begin: Vec<usize> = self.model.channels.iter().map(|channel| channel.log.len()).collect();
-        let mut unaccounted = accepted;
+        let mut run = Run { core, begin: self.log_lengths(), left, to_join: Vec::new() };
         let mut judged = Vec::with_capacity(events.len());
         for (key, heard) in events {
             let mut conn = self.conns.remove(&key).unwrap_or_else(|| panic!("{key:?} is closed twice"));
             let mut event = Event { key, asked: None, starts: Vec::new(), page: None, heard };
+            // What had been kept back for a new connection can end nobody but itself.
+            let is_of_others = matches!(event.heard, Heard::Unsubscribed { .. } | Heard::Closed(_))
+                && run.to_join.iter().any(|(_, uuid)| *uuid != conn.uuid);
+            if is_of_others || event.heard.id().is_some() || matches!(event.heard, Heard::Unsubscribed { .. }) {
+                self.join_now(&mut run);
+            }
             if let Some(id) = event.heard.id() {
                 let asked = take_asked(&mut conn, id, &event.heard);
-                self.account(core, &mut conn, &asked, &mut event, &begin, &mut unaccounted);
+                self.account(&mut run, &mut conn, &asked, &mut event);
                 event.asked = Some(asked);
-                begin = self.model.channels.iter().map(|channel| channel.log.len()).collect();
+                run.begin = self.log_lengths();
             }
             match &event.heard {
-                Heard::Unsubscribed { channel, .. } => {
+                Heard::Unsubscribed { channel, code } => {
                     let channel = self.model.find(channel);
                     if conn.joined.remove(&channel) {
                         self.left_here(core, channel, &conn);
                     }
+                    if *code == 2000 {
+                        run.begin = self.log_lengths();
+                    }
                 }
                 Heard::Closed(code) => {
-                    self.account_unanswered(core, &conn, *code);
-                    if let Some(Say::Publish { channel, data }) = conn.front()
-                        && unaccounted > 0
-                        && self.model.channels[self.model.find(channel)].home == core
-                    {
-                        // Ended by its own publication.
-                        unaccounted -= 1;
-                        let channel = self.model.find(channel);
-                        let publish = publish_of(data, &conn.uuid);
-                        self.model.publish(channel, &publish, Some(begin[channel]));
+                    // Without the joins when it was what had been kept back for it that ended it.
+                    if run.left.joins < run.to_join.len() as u64 {
+                        run.to_join.drain(..).for_each(|(channel, _)| _ = conn.joined.remove(&channel));
                     }
+                    self.join_now(&mut run);
+                    self.account_unanswered(&mut run, &conn, *code);
                     self.all_left_here(core, &conn);
                 }
                 _ => {}
@@ -90,30 +111,28 @@ impl Sim {
             self.conns.insert(key, conn);
             judged.push(event);
         }
-        assert_eq!(unaccounted, 0, "a publication came from nowhere");
+        self.join_now(&mut run);
+        assert_eq!(run.left, Tally::default(), "done for nobody");
         for event in judged {
             self.judge(event);
         }
     }
 
+    fn log_lengths(&self) -> Vec<usize> {
+        self.model.channels.iter().map(|channel| channel.log.len()).collect()
+    }
+
     /// Writes down what an answered command has done to a home channel of this core, and finds what to judge it by.
-    fn account(
-        &mut self,
-        core: usize,
-        conn: &mut Conn,
-        asked: &Asked,
-        event: &mut Event,
-        begin: &[usize],
-        unaccounted: &mut u64,
-    ) {
+    fn account(&mut self, run: &mut Run, conn: &mut Conn, asked: &Asked, event: &mut Event) {
+        let core = run.core;
         let is_error = matches!(event.heard, Heard::Error { .. });
         match &asked.say {
             Say::Publish { channel, data } if !is_error => {
                 let channel = self.model.find(channel);
                 if self.model.channels[channel].home == core {
-                    assert!(*unaccounted > 0, "confirmed and not accepted");
-                    *unaccounted -= 1;
-                    self.model.publish(channel, &publish_of(data, &conn.uuid), Some(begin[channel]));
+                    assert!(run.left.publications > 0, "confirmed and not accepted");
+                    run.left.publications -= 1;
+                    self.model.publish(channel, &publish_of(data, &conn.uuid), Some(run.begin[channel]));
                 }
             }
             Say::Subscribe { channel, recover, wishes } => {
@@ -136,7 +155,8 @@ impl Sim {
                 event.starts.push((channel, start));
                 if !is_error {
                     conn.joined.insert(channel);
-                    self.joined_here(core, channel, conn);
+                    self.joins_here(run, channel, conn);
+                    self.join_now(run);
                 }
             }
             Say::Connect { .. } => {
@@ -144,7 +164,7 @@ impl Sim {
                     let start = conn.starts.remove(&planned.channel).expect("the home core was asked");
                     event.starts.push((planned.channel, start));
                     conn.joined.insert(planned.channel);
-                    self.joined_here(core, planned.channel, conn);
+                    self.joins_here(run, planned.channel, conn);
                 }
             }
             Say::Unsubscribe(channel) => {
@@ -176,9 +196,18 @@ impl Sim {
         }
     }
 
-    /// A reply that could not be given, as it was to be JSON, has looked at the stream all the same.
-    fn account_unanswered(&mut self, core: usize, conn: &Conn, code: u32) {
+    /// What a command has done whose reply was never given: the connection was ended by its own publication, or as
+    /// the reply was to be JSON and was not.
+    fn account_unanswered(&mut self, run: &mut Run, conn: &Conn, code: u32) {
         let (channel, is_positioned) = match conn.front() {
+            Some(Say::Publish { channel, data }) => {
+                let channel = self.model.find(channel);
+                if run.left.publications > 0 && self.model.channels[channel].home == run.core {
+                    run.left.publications -= 1;
+                    self.model.publish(channel, &publish_of(data, &conn.uuid), Some(run.begin[channel]));
+                }
+                return;
+            }
             Some(Say::History { channel, .. }) => (self.model.find(channel), true),
             Some(Say::Subscribe { channel, wishes, .. }) => {
                 let channel = self.model.find(channel);
@@ -186,16 +215,28 @@ impl Sim {
             }
             _ => return,
         };
-        if code == 3506 && is_positioned && self.model.channels[channel].home == core {
+        if code == 3506 && is_positioned && self.model.channels[channel].home == run.core {
             self.model.access(channel);
         }
     }
 
-    fn joined_here(&mut self, core: usize, channel: usize, conn: &Conn) {
+    fn joins_here(&mut self, run: &mut Run, channel: usize, conn: &Conn) {
         let it = &self.model.channels[channel];
-        if it.home == core && it.options.join_leave {
-            self.model.tell(channel, What::Join(conn.uuid.clone()));
+        if it.home == run.core && it.options.join_leave {
+            run.to_join.push((channel, conn.uuid.clone()));
         }
+    }
+
+    fn join_now(&mut self, run: &mut Run) {
+        if run.to_join.is_empty() {
+            return;
+        }
+        for (channel, uuid) in run.to_join.drain(..) {
+            assert!(run.left.joins > 0, "nobody was told of {uuid}");
+            run.left.joins -= 1;
+            self.model.tell(channel, What::Join(uuid));
+        }
+        run.begin = self.log_lengths();
     }
 
     fn left_here(&mut self, core: usize, channel: usize, conn: &Conn) {
@@ -223,12 +264,9 @@ fn publish_of<'a>(data: &str, client: &'a str) -> Publish<'a> {
     Publish { n: number_of(data.as_bytes()), is_json: !data.starts_with('!'), client, key: "", version: 0 }
 }
 
-/// Replies come in the order of the commands; only a refused publish may overtake publishes on their way.
+/// Replies come in the order of the commands.
 fn take_asked(conn: &mut Conn, id: u32, heard: &Heard) -> Asked {
-    let at = conn.asked.iter().position(|asked| asked.id == id);
-    let at = at.unwrap_or_else(|| panic!("{heard:?} answers nothing"));
-    let is_publish = |asked: &Asked| matches!(asked.say, Say::Publish { .. });
-    let may_overtake = matches!(heard, Heard::Error { .. }) && conn.asked.iter().take(at + 1).all(is_publish);
-    assert!(at == 0 || may_overtake, "{heard:?} overtakes {:?}", conn.asked[0]);
-    conn.asked.remove(at).expect("just found")
+    let asked = conn.asked.pop_front().unwrap_or_else(|| panic!("{heard:?} answers nothing"));
+    assert_eq!(asked.id, id, "{heard:?} comes before the answer to {asked:?}");
+    asked
 }

@@ -80,10 +80,8 @@ fn understand_json(message: &Value) -> Heard {
         Heard::Unsubscribe { id }
     } else if message.get("publish").is_some() {
         Heard::Publish { id }
-    } else if let Some(body) = message.get("presence") {
-        let members = body.get("presence").and_then(|members| members.as_object());
-        let clients = members.map_or(Vec::new(), |members| members.iter().map(|(k, _)| k.to_owned()).collect());
-        Heard::Presence { id, clients }
+    } else if message.get("presence").is_some() {
+        Heard::Presence { id }
     } else if let Some(body) = message.get("presence_stats") {
         Heard::PresenceStats { id, clients: number(body, "num_clients"), users: number(body, "num_users") }
     } else if let Some(body) = message.get("history") {
@@ -183,7 +181,6 @@ fn understand_protobuf(reply: &Fields<'_>) -> Heard {
             Heard::Unsubscribed { channel, code: body.number(2) as u32 }
         };
     }
-    let entries = |body: &Fields<'_>, tag| body.all(tag).map(|e| Fields::of(e).text(1)).collect::<Vec<_>>();
     let Some((tag, _, bytes)) = reply.0.iter().find(|(tag, ..)| *tag != 1) else { return Heard::Ping };
     let body = Fields::of(bytes);
     match tag {
@@ -198,7 +195,7 @@ fn understand_protobuf(reply: &Fields<'_>) -> Heard {
         6 => Heard::Subscribe { id, granted: pb_granted(&body) },
         7 => Heard::Unsubscribe { id },
         8 => Heard::Publish { id },
-        9 => Heard::Presence { id, clients: entries(&body, 1) },
+        9 => Heard::Presence { id },
         10 => Heard::PresenceStats { id, clients: body.number(1), users: body.number(2) },
         11 => {
             let publications = body.all(1).map(pb_publication).collect();

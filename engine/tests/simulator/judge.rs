@@ -191,7 +191,7 @@ impl Sim {
             }
             (Say::Publish { .. }, Heard::Publish { .. }) => {}
             (Say::Publish { .. }, Heard::Error { code: 100, .. }) => {
-                assert!(self.world.sites[conn.core].hands.is_congested, "{context}: it could");
+                assert!(self.has_been_congested, "{context}: it could");
             }
             (Say::History { channel, .. }, Heard::History { publications, top, .. }) => {
                 let page = event.page.flatten();

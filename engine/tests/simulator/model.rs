@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use gyre_engine::{HistoryCall, Position, RecoverFrom};
 use gyre_engine::rules::ChannelOptions;
+use gyre_engine::{HistoryCall, Position, RecoverFrom};
 
 /// A stream position; the epoch is a number of the model, see [`Model::same_epoch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

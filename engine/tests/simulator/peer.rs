@@ -47,8 +47,7 @@ pub(crate) struct Sub {
 impl Sub {
     /// Whether this subscriber may go without the entry.
     pub(crate) fn may_skip(&self, at: usize, entry: &Entry) -> bool {
-        !matches!(entry.what, What::Pub { .. })
-            && (!self.pushes_join_leave || at < self.lenient_until)
+        !matches!(entry.what, What::Pub { .. }) && (!self.pushes_join_leave || at < self.lenient_until)
     }
 
     /// Whether the entry ends the subscription.

@@ -1,7 +1,6 @@
 //! What happens in a simulated world, drawn at random: clients come, talk and go, the server API calls, rings deliver
 //! late, time passes.
 
-use base64::Engine as _;
 use bytes::Bytes;
 use gyre_engine::{Act, ActWhat, ClientId, HistoryOptions, HomeCall, PublishCall, RecoverFrom};
 use gyre_proto::Encoding;
@@ -9,9 +8,9 @@ use gyre_proto::client::Publication;
 use gyre_proto::codes::{Disconnect, Unsubscribe};
 use gyre_proto::ids::ConnId;
 
-use crate::peer::{Agent, Asked, Conn, Key, Planned};
+use crate::peer::{Agent, Asked, Conn, Key};
 use crate::sim::Sim;
-use crate::wire::{Say, Seen, Wishes, frame};
+use crate::wire::{Say, frame};
 
 impl Sim {
     pub(crate) fn play(&mut self) {
@@ -28,6 +27,9 @@ impl Sim {
             for agent in 0..self.agents.len() {
                 self.connect(agent);
             }
+            if self.rng.bool() {
+                self.settle();
+            }
         }
         for _ in 0..self.setup.actions {
             self.action();
@@ -37,6 +39,9 @@ impl Sim {
     }
 
     fn action(&mut self) {
+        if self.setup.is_crowd && self.rng.u32(..3) == 0 {
+            self.turn(0);
+        }
         if self.rng.u32(..100) < self.setup.ring_share {
             let busy = self.world.busy_rings();
             if let Some(&(from, to)) = self.rng.choice(&busy) {
@@ -75,15 +80,13 @@ impl Sim {
                 self.answer_pings();
                 self.advance(ms);
             }
-            92..95 => {
-                let core = self.any_core();
-                self.turn(core);
-            }
+            92..95 => _ = self.turn_any(),
             95..97 => self.stale_calls(),
             97 => {
                 let core = self.any_core();
                 let is_congested = &mut self.world.sites[core].hands.is_congested;
                 *is_congested = !*is_congested && self.rng.u32(..4) == 0;
+                self.has_been_congested |= *is_congested;
             }
             _ => {
                 self.settle();
@@ -92,11 +95,16 @@ impl Sim {
         }
     }
 
+    fn turn_any(&mut self) -> bool {
+        let core = self.any_core();
+        self.turn(core)
+    }
+
     fn any_core(&mut self) -> usize {
         self.rng.usize(..self.world.sites.len())
     }
 
-    fn any_channel(&mut self) -> usize {
+    pub(crate) fn any_channel(&mut self) -> usize {
         if self.setup.is_crowd && self.rng.u32(..4) > 0 {
             return 0;
         }
@@ -159,11 +167,12 @@ impl Sim {
         if !self.conns[&key].has_said_connect {
             says.push(self.say_connect(key));
         }
-        for _ in 0..self.rng.usize(usize::from(says.is_empty())..5) {
-            says.push(self.say_something(key));
-        }
-        if self.setup.is_crowd && self.conns[&key].subs.is_empty() {
+        if self.setup.is_crowd && !says.is_empty() {
             says.push(self.say_subscribe(key, 0));
+        } else {
+            for _ in 0..self.rng.usize(usize::from(says.is_empty())..5) {
+                says.push(self.say_something(key));
+            }
         }
         self.send(key, says);
     }
@@ -176,84 +185,6 @@ impl Sim {
         self.note(|| format!("nonsense {key:?}"));
         self.on(key.0, |engine, hands| engine.receive(id, b"\xff\xff\xff", hands));
         assert!(!self.conns.contains_key(&key), "nonsense is not tolerated");
-    }
-
-    fn say_connect(&mut self, key: Key) -> Say {
-        let agent = self.conns[&key].agent;
-        let mut plan: Vec<Planned> = Vec::new();
-        if self.rng.u32(..3) == 0 && !self.agents[agent].user.is_empty() {
-            for _ in 0..self.rng.usize(1..3) {
-                let channel = self.any_channel();
-                if plan.iter().all(|planned| planned.channel != channel) {
-                    let seen = self.agents[agent].seen.get(&channel).cloned();
-                    let recover = seen.filter(|_| self.rng.u32(..5) > 0);
-                    plan.push(Planned { channel, recover, is_revoked: false });
-                }
-            }
-        }
-        let name = |channel: usize| self.model.channels[channel].name.clone();
-        let known = plan.iter().filter_map(|p| Some((name(p.channel), p.recover.clone()?)));
-        let subs: Vec<(String, Seen)> = known.collect();
-        let names: Vec<String> = plan.iter().map(|p| format!("{:?}", name(p.channel))).collect();
-        let claims = format!(r#"{{"sub":"{}","channels":[{}]}}"#, self.agents[agent].user, names.join(","));
-        let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-        let token = format!("{}.{}.AAAA", base64.encode(r#"{"alg":"HS256"}"#), base64.encode(claims));
-        let conn = self.conns.get_mut(&key).expect("open");
-        conn.plan = plan;
-        conn.has_said_connect = true;
-        Say::Connect { token, subs }
-    }
-
-    fn say_subscribe(&mut self, key: Key, channel: usize) -> Say {
-        let seen = self.agents[self.conns[&key].agent].seen.get(&channel).cloned();
-        let recover = match self.rng.u32(..20) {
-            0 => Some((self.rng.u64(..20), String::new())),
-            1 => Some((self.rng.u64(..20), "abcdefgh".to_owned())),
-            2..5 => None,
-            _ => seen,
-        };
-        let wishes = Wishes {
-            positioned: self.rng.bool(),
-            recoverable: recover.is_some() || self.rng.bool(),
-            join_leave: self.rng.bool(),
-            reject: self.rng.u32(..4) == 0,
-        };
-        Say::Subscribe { channel: self.model.channels[channel].name.clone(), recover, wishes }
-    }
-
-    fn say_something(&mut self, key: Key) -> Say {
-        let channel = self.any_channel();
-        let name = self.model.channels[channel].name.clone();
-        let has_it = self.conns[&key].subs.contains_key(&channel);
-        match self.rng.u32(..100) {
-            0..40 if !has_it || self.rng.u32(..10) == 0 => self.say_subscribe(key, channel),
-            0..25 => Say::Unsubscribe(name),
-            25..75 => {
-                let is_json = self.conns[&key].encoding == Encoding::Json;
-                let data = self.data(is_json);
-                Say::Publish { channel: name, data }
-            }
-            75..88 => {
-                let limit = self.rng.i32(-1..10);
-                let seen = self.agents[self.conns[&key].agent].seen.get(&channel).cloned();
-                let since = match self.rng.u32(..6) {
-                    0 => Some((self.rng.u64(..20), String::new())),
-                    1 => Some((self.rng.u64(..20), "abcdefgh".to_owned())),
-                    2..4 => seen,
-                    _ => None,
-                };
-                Say::History { channel: name, limit, since, reverse: self.rng.bool() }
-            }
-            88..93 => Say::Presence(name),
-            93..98 => Say::PresenceStats(name),
-            _ => Say::Rpc,
-        }
-    }
-
-    fn data(&mut self, is_json: bool) -> String {
-        self.next_n += 1;
-        let is_odd = self.setup.is_binary && !is_json && self.rng.u32(..8) == 0;
-        format!("{}{}", if is_odd { "!" } else { "" }, self.next_n)
     }
 
     fn send(&mut self, key: Key, says: Vec<Say>) {
@@ -292,7 +223,8 @@ impl Sim {
                 let from = planned.recover.as_ref().filter(|_| options.force_recovery);
                 let from = from.map(|(offset, epoch)| RecoverFrom { offset: *offset, epoch: (**epoch).into(), limit });
                 let is_positioned = options.force_recovery || options.force_positioning;
-                let start = self.model.start(planned.channel, is_positioned.then_some(from.as_ref()));
+                let mut start = self.model.start(planned.channel, is_positioned.then_some(from.as_ref()));
+                start.lenient_until = usize::MAX;
                 conn.starts.insert(planned.channel, start);
             }
         }

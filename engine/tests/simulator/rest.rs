@@ -64,12 +64,16 @@ impl Sim {
         let home = it.home;
         let members = self.conns.values().filter(|conn| it.options.presence && conn.subs.contains_key(&channel));
         let mut users = BTreeSet::new();
-        let expected: BTreeSet<String> = members.inspect(|conn| _ = users.insert(&conn.user)).map(|c| c.uuid.clone()).collect();
+        let expected: BTreeSet<String> =
+            members.inspect(|conn| _ = users.insert(&conn.user)).map(|c| c.uuid.clone()).collect();
         let expected_users = users.len();
-        let Some(HomeReply::Presence(members)) = self.call(home, channel, HomeCall::Presence) else { panic!("presence") };
+        let Some(HomeReply::Presence(members)) = self.call(home, channel, HomeCall::Presence) else {
+            panic!("presence")
+        };
         let members: BTreeSet<String> = members.iter().map(|(client, _)| client.to_string()).collect();
         assert_eq!(members, expected, "presence of {channel}");
-        let Some(HomeReply::PresenceStats { clients, users }) = self.call(home, channel, HomeCall::PresenceStats) else {
+        let Some(HomeReply::PresenceStats { clients, users }) = self.call(home, channel, HomeCall::PresenceStats)
+        else {
             panic!("presence_stats")
         };
         assert_eq!((clients as usize, users as usize), (expected.len(), expected_users), "presence_stats of {channel}");
@@ -108,7 +112,8 @@ impl Sim {
 
     /// Connection, channel and epoch of every subscriber whose stream is gone.
     fn lost_positions(&self) -> BTreeSet<(Key, usize, usize)> {
-        let subs = self.conns.iter().flat_map(|(key, conn)| conn.subs.iter().map(|(channel, sub)| (*key, *channel, sub)));
+        let subs =
+            self.conns.iter().flat_map(|(key, conn)| conn.subs.iter().map(|(channel, sub)| (*key, *channel, sub)));
         let held = subs.filter_map(|(key, channel, sub)| Some((key, channel, sub.pos?.epoch)));
         held.filter(|(_, channel, epoch)| self.model.is_over(*channel, *epoch)).collect()
     }
@@ -141,8 +146,7 @@ impl Sim {
             let it = &self.model.channels[channel];
             let (home, history) = (it.home, HistoryOptions::of(&self.setup.rules, &it.name));
             self.next_n += 1;
-            let publication =
-                Publication { data: Bytes::from(self.next_n.to_string()), ..Publication::default() };
+            let publication = Publication { data: Bytes::from(self.next_n.to_string()), ..Publication::default() };
             let (idempotency_key, version_epoch) = ("".into(), "".into());
             let call = PublishCall { publication, history, idempotency_key, version: 0, version_epoch };
             self.call(home, channel, HomeCall::Publish(call));

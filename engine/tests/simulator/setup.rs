@@ -19,7 +19,7 @@ pub(crate) struct Setup {
     pub(crate) is_crowd: bool,
 }
 
-pub(crate) fn draw(rng: &mut Rng) -> Setup {
+pub(crate) fn draw(rng: &mut Rng, is_crowd: bool) -> Setup {
     let mut rules = Rules::default();
     let client = &mut rules.client;
     client.allow_anonymous_connect_without_token = true;
@@ -62,7 +62,6 @@ pub(crate) fn draw(rng: &mut Rng) -> Setup {
             channels.push((format!("{name}:c{m}"), options.clone()));
         }
     }
-    let is_crowd = rng.u32(..100) == 0;
     if is_crowd {
         rules.client.ping_interval_ms = 0;
     }
@@ -70,8 +69,8 @@ pub(crate) fn draw(rng: &mut Rng) -> Setup {
         rules,
         cores: if is_crowd { rng.u16(1..3) } else { rng.u16(1..6) },
         channels,
-        agents: if is_crowd { rng.usize(1_050..2_500) } else { rng.usize(2..30) },
-        actions: if is_crowd { rng.usize(40..150) } else { rng.usize(50..600) },
+        agents: if is_crowd { rng.usize(1_200..2_500) } else { rng.usize(2..30) },
+        actions: if is_crowd { rng.usize(40..120) } else { rng.usize(50..600) },
         ring_share: rng.u32(20..80),
         is_binary: rng.u32(..5) == 0,
         is_crowd,

@@ -20,7 +20,22 @@ use crate::world::{Hands, World};
 #[derive(Debug)]
 pub(crate) enum Expected {
     Published(Option<Pos>),
+    Congested,
     Anything,
+}
+
+/// What a home core has done in one call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) publications: u64,
+    pub(crate) joins: u64,
+}
+
+impl Tally {
+    fn of(world: &World, core: usize) -> Self {
+        let counters = world.sites[core].engine.counters();
+        Self { publications: counters.publishes, joins: counters.joins }
+    }
 }
 
 pub(crate) struct Sim {
@@ -37,11 +52,12 @@ pub(crate) struct Sim {
     pub(crate) expected: BTreeMap<CallId, Expected>,
     /// Users and channels (none = disconnect) that the server API has acted on.
     pub(crate) acts: BTreeSet<(String, Option<usize>)>,
-    /// Publications that the model has accepted before the call in progress.
-    accepted: u64,
+    /// What the model has done before the call in progress.
+    foreseen: Tally,
     pub(crate) next_n: u64,
     pub(crate) next_uuid: u128,
     pub(crate) is_shutting_down: bool,
+    pub(crate) has_been_congested: bool,
     pub(crate) trace: Option<VecDeque<String>>,
 }
 
@@ -72,10 +88,11 @@ impl Sim {
             free,
             expected: BTreeMap::new(),
             acts: BTreeSet::new(),
-            accepted: 0,
+            foreseen: Tally::default(),
             next_n: 0,
             next_uuid: 0,
             is_shutting_down: false,
+            has_been_congested: false,
             trace: is_traced.then(VecDeque::new),
         }
     }
@@ -93,20 +110,26 @@ impl Sim {
     pub(crate) fn prepare(&mut self) {
         self.model.now_ms = self.world.now.mono_ms;
         self.model.beat = self.world.beat + 1;
-        self.accepted = 0;
+        self.foreseen = Tally::default();
     }
 
     /// Makes one call of the engine of `core` and judges what comes of it. [`Self::prepare`] goes before.
     fn judged<T>(&mut self, core: usize, call: impl FnOnce(&mut World) -> T) -> T {
-        let publishes = self.world.sites[core].engine.counters().publishes;
+        let before = Tally::of(&self.world, core);
         let result = call(&mut self.world);
-        let accepted = self.world.sites[core].engine.counters().publishes - publishes - self.accepted;
-        self.digest(core, accepted);
+        let after = Tally::of(&self.world, core);
+        let unforeseen = Tally {
+            publications: after.publications - before.publications - self.foreseen.publications,
+            joins: after.joins - before.joins - self.foreseen.joins,
+        };
+        self.digest(core, unforeseen);
         for (number, reply) in std::mem::take(&mut self.world.sites[core].hands.answers) {
             let expected = self.expected.remove(&number).expect("a call is answered once");
-            if let HomeReply::Published(at) = &reply {
-                let Expected::Published(pos) = expected else { panic!("{number} published too early") };
-                self.model.same_as(pos, *at);
+            match (expected, reply) {
+                (Expected::Published(pos), HomeReply::Published(at)) => self.model.same_as(pos, at),
+                (Expected::Congested, HomeReply::Congested) => {}
+                (Expected::Anything, reply) if !matches!(reply, HomeReply::Published(_) | HomeReply::Congested) => {}
+                (expected, reply) => panic!("{expected:?} was due, not {reply:?}"),
             }
         }
         result
@@ -129,7 +152,8 @@ impl Sim {
                         model: &mut self.model,
                         conns: &mut self.conns,
                         expected: &mut self.expected,
-                        accepted: &mut self.accepted,
+                        foreseen: &mut self.foreseen,
+                        is_congested: self.world.sites[to].hands.is_congested,
                     };
                     foresight.of(to, request);
                 }
@@ -157,7 +181,8 @@ impl Sim {
         if self.world.sites[core].engine.counters().position_checks > checks {
             for channel in here {
                 // Which of them is not known; now all streams have been looked at.
-                let call = HistoryCall { limit: 0, since: None, reverse: false, meta_ttl_ms: self.meta_ttl_ms(channel) };
+                let call =
+                    HistoryCall { limit: 0, since: None, reverse: false, meta_ttl_ms: self.meta_ttl_ms(channel) };
                 self.call(core, channel, HomeCall::History(call));
                 self.model.access(channel);
             }
@@ -227,7 +252,7 @@ impl Sim {
         let is_home = self.model.channels[channel].home == core;
         let expected = match &call {
             HomeCall::Publish(publish) if is_home => {
-                self.accepted = 1;
+                self.foreseen.publications = 1;
                 Expected::Published(self.model.publish(channel, &publish_of(publish), None))
             }
             HomeCall::HistoryRemove if is_home => {
@@ -268,7 +293,8 @@ struct Foresight<'a> {
     model: &'a mut Model,
     conns: &'a mut BTreeMap<Key, Conn>,
     expected: &'a mut BTreeMap<CallId, Expected>,
-    accepted: &'a mut u64,
+    foreseen: &'a mut Tally,
+    is_congested: bool,
 }
 
 impl Foresight<'_> {
@@ -276,9 +302,7 @@ impl Foresight<'_> {
         let channel = self.model.find(&request.channel);
         assert_eq!(self.model.channels[channel].home, to, "calls go to the home core");
         let conn = match request.caller {
-            Caller::Session { core, conn, .. } => {
-                self.conns.get_mut(&(core.0.into(), conn.index, conn.generation))
-            }
+            Caller::Session { core, conn, .. } => self.conns.get_mut(&(core.0.into(), conn.index, conn.generation)),
             _ => None,
         };
         match &request.call {
@@ -295,9 +319,17 @@ impl Foresight<'_> {
                     self.model.tell(channel, What::Leave(info.client.clone()));
                 }
             }
-            HomeCall::Join(info) => self.model.tell(channel, What::Join(info.client.clone())),
+            HomeCall::Join(info) => {
+                self.foreseen.joins = 1;
+                self.model.tell(channel, What::Join(info.client.clone()));
+            }
+            HomeCall::Publish(_) if self.is_congested => {
+                if let Caller::Api { call, .. } = request.caller {
+                    self.expected.insert(call, Expected::Congested);
+                }
+            }
             HomeCall::Publish(call) => {
-                *self.accepted = 1;
+                self.foreseen.publications = 1;
                 let pos = self.model.publish(channel, &publish_of(call), None);
                 if let Caller::Api { call, .. } = request.caller {
                     self.expected.insert(call, Expected::Published(pos));
@@ -310,7 +342,7 @@ impl Foresight<'_> {
                 }
             }
             HomeCall::HistoryRemove => self.model.remove_history(channel),
-            HomeCall::Presence | HomeCall::PresenceStats => {}
+            HomeCall::Presence | HomeCall::PresenceStats | HomeCall::Renew(..) => {}
             HomeCall::CheckPosition { .. } => {
                 self.model.access(channel);
             }

@@ -39,7 +39,7 @@ pub(crate) enum Heard {
     Subscribe { id: u32, granted: Granted },
     Unsubscribe { id: u32 },
     Publish { id: u32 },
-    Presence { id: u32, clients: Vec<String> },
+    Presence { id: u32 },
     PresenceStats { id: u32, clients: u64, users: u64 },
     History { id: u32, publications: Vec<Pub>, top: Seen },
     Publication { channel: String, publication: Pub },

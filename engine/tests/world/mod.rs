@@ -48,6 +48,10 @@ impl Outlet for Hands {
         self.told.push((conn, Told::Message(message.clone())));
     }
 
+    fn unsent(&mut self, _conn: ConnId) -> usize {
+        0
+    }
+
     fn close(&mut self, conn: ConnId, why: &Disconnect) {
         self.closed.insert(conn.index, why.clone());
         self.told.push((conn, Told::Closed(why.clone())));

@@ -40,6 +40,7 @@ const WAITALL: u32 = 0x100;
 const KERNEL_WORKERS_MAX: u32 = 2;
 
 /// What the kernel reports.
+#[derive(Clone, Copy)]
 pub(crate) enum Event {
     /// A connection was accepted into the slot `result`, or an error number. Without `more` the accept has ended.
     Accepted { listener: u16, result: Result<u32, i32>, more: bool },

@@ -58,6 +58,7 @@ impl Driver {
     /// The peer's close frame arrived.
     pub(super) fn peer_closed(&mut self, conn: ConnId, code: Option<u16>) {
         let Some(slot) = self.table.get(conn) else { return };
+        let is_quiet = slot.pending().is_none() && slot.outbox.is_empty();
         match slot.phase {
             Phase::WebSocket => {
                 match code {
@@ -69,6 +70,8 @@ impl Driver {
                 }
                 self.leave(conn, Closed::PeerClosed { code: code.unwrap_or(1005) });
             }
+            // Both have said goodbye, so nothing of either is lost; the peer's end need not be waited for.
+            Phase::Closing if is_quiet => self.finish(conn, Closed::Local),
             Phase::Closing => self.leave(conn, Closed::Local),
             _ => {}
         }
@@ -116,7 +119,8 @@ impl Driver {
         if slot.phase != Phase::Leaving || slot.pending().is_some() || !slot.outbox.is_empty() {
             return;
         }
-        if slot.peer_ended {
+        // A node that shuts down does not wait for peers that keep their side open.
+        if slot.peer_ended || self.is_draining {
             self.finish(conn, Closed::Local);
             return;
         }

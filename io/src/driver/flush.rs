@@ -46,6 +46,10 @@ impl Driver {
         }
         self.settled = settled;
         self.records.clear();
+        // The sends that pointed into it are settled. What a burst made of it is given back after a quiet turn.
+        if self.joined.len() < JOIN_BYTES && self.joined.capacity() > 4 * JOIN_BYTES {
+            self.joined = Vec::new();
+        }
         self.joined.clear();
         self.joined_frames.clear();
         let mut leaving = std::mem::take(&mut self.leaving);

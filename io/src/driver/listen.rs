@@ -16,12 +16,12 @@ use crate::limits::{ACCEPT_LOG_MS, ACCEPT_RETRY_MS, BACKLOG, UNCLAIMED_MS};
 
 /// An address that cannot be listened on.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address}: {source}{}", remedy(source))]
+#[error("cannot listen on {address}: {cause}{}", remedy(cause))]
 pub struct BindError {
     /// The address asked for.
     pub address: SocketAddr,
     /// What the system said.
-    pub source: io::Error,
+    pub cause: io::Error,
 }
 
 fn remedy(error: &io::Error) -> &'static str {
@@ -61,20 +61,32 @@ impl Listener {
 pub fn bind_listeners(address: SocketAddr, cores: usize) -> Result<Vec<Listener>, BindError> {
     let mut target = address;
     let mut listeners = Vec::with_capacity(cores);
+    if target.port() != 0 {
+        // Sockets that share a port would join those of another process of ours, and the kernel would give each half
+        // of the clients. A socket that does not share finds that out.
+        bind(target, Port::Alone).map_err(|cause| BindError { address, cause })?;
+    }
     for _ in 0..cores {
-        let listener = bind(target).map_err(|source| BindError { address, source })?;
+        let listener = bind(target, Port::Shared).map_err(|cause| BindError { address, cause })?;
         if target.port() == 0 {
-            target = listener.address().map_err(|source| BindError { address, source })?;
+            target = listener.address().map_err(|cause| BindError { address, cause })?;
         }
         listeners.push(listener);
     }
     Ok(listeners)
 }
 
-fn bind(address: SocketAddr) -> io::Result<Listener> {
+/// Whether other sockets may listen on the same port.
+#[derive(PartialEq)]
+enum Port {
+    Alone,
+    Shared,
+}
+
+fn bind(address: SocketAddr, port: Port) -> io::Result<Listener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(port == Port::Shared)?;
     // Inherited by accepted sockets: saves a system call for each.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;

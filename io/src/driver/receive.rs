@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use super::{Closed, Driver, Handler, Notice, Phase, TimerUse};
 use crate::backend::{Event, ReceiveBuffers, is_retry};
+use crate::limits::{NOTICES_PER_TURN, PALETTE_TURN_BYTES};
 use crate::palette::FrameKind;
 
 impl Driver {
@@ -13,9 +14,16 @@ impl Driver {
     pub(super) fn dispatch<H: Handler>(&mut self, buffers: &mut ReceiveBuffers, handler: &mut H) {
         self.deliver_notices(handler);
         let mut events = std::mem::take(&mut self.events);
-        for event in events.drain(..) {
-            self.on_event(event, buffers, handler);
+        let mut taken = 0;
+        for event in &events {
+            if self.palette.bytes() > PALETTE_TURN_BYTES {
+                break;
+            }
+            self.on_event(*event, buffers, handler);
+            taken += 1;
         }
+        events.drain(..taken);
+        // Nothing but `collect` adds events.
         self.events = events;
         self.fire_timers(handler);
         self.deliver_notices(handler);
@@ -172,7 +180,7 @@ impl Driver {
 
     fn deliver_notices<H: Handler>(&mut self, handler: &mut H) {
         let mut notices = std::mem::take(&mut self.notices);
-        for notice in notices.drain(..) {
+        for notice in notices.drain(..notices.len().min(NOTICES_PER_TURN)) {
             match notice {
                 Notice::Closed(conn, why) => handler.closed(self, conn, why),
                 Notice::Slow(conn) => {
@@ -191,10 +199,9 @@ impl Driver {
                 }
             }
         }
-        // What the handler caused meanwhile waits for the next round; keep the larger of the two allocations.
-        if self.notices.is_empty() {
-            self.notices = notices;
-        }
+        // What the handler caused meanwhile waits behind what is left.
+        notices.append(&mut self.notices);
+        self.notices = notices;
     }
 
     fn fire_timers<H: Handler>(&mut self, handler: &mut H) {

@@ -96,10 +96,10 @@ fn wait_for_connections(server: &Server, expected: usize) {
     assert_eq!(server.see_closed(), Closed::PeerEof);
 }
 
-/// Slow and endless heads must not hold connections.
+/// Slow and endless heads and bodies must not hold connections.
 #[test]
 fn heads_are_bounded_in_size_and_time() {
-    let limits = HttpLimits { head_bytes_max: 8192, head_ms: 300, idle_ms: 600 };
+    let limits = HttpLimits { head_bytes_max: 8192, head_ms: 300, body_ms: 400, idle_ms: 600 };
     let server = Server::start(Setup { limits, ..Setup::default() });
     let mut large = Client::connect(server.address);
     server.see_accepted();
@@ -115,6 +115,12 @@ fn heads_are_bounded_in_size_and_time() {
     assert_eq!(late.read_answer().0, 408);
     late.expect_end();
     drop(late);
+    assert_eq!(server.see_closed(), Closed::Local);
+
+    let mut stuck = Client::connect(server.address);
+    server.see_accepted();
+    stuck.write(b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 100\r\n\r\nx");
+    stuck.expect_end();
     assert_eq!(server.see_closed(), Closed::Local);
 
     let mut silent = Client::connect(server.address);

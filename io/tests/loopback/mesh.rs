@@ -41,7 +41,7 @@ impl Handler for Mirror {
             }
             assert_eq!(number, self.expected);
             self.expected += 1;
-            port.send(from, number).unwrap();
+            port.send(from, number);
         }
         if more { Busy::Yes } else { Busy::No }
     }
@@ -83,7 +83,7 @@ fn a_flood_comes_back_complete_and_in_order() {
         let room = if sent - got < UNDER_WAY_MAX { MESSAGES - sent } else { 0 };
         let burst = [1, 3000, 40, 7][(sent % 4) as usize].min(room);
         for _ in 0..burst {
-            ours.send(0, sent).unwrap();
+            ours.send(0, sent);
             sent += 1;
         }
         let more = ours.drain(|from, number| {
@@ -96,7 +96,7 @@ fn a_flood_comes_back_complete_and_in_order() {
         }
         assert!(start.elapsed() < PATIENCE, "sent {sent}, got {got}, backlog {}", ours.backlog_len());
     }
-    ours.send(0, STOP).unwrap();
+    ours.send(0, STOP);
     ours.flush();
     core.join().unwrap();
 }
@@ -109,7 +109,7 @@ fn no_wake_up_is_lost_between_sleeping_threads() {
     let mut slowest = Duration::ZERO;
     for number in 0..2000 {
         let start = Instant::now();
-        ours.send(0, number).unwrap();
+        ours.send(0, number);
         ours.flush();
         let mut back = None;
         while back.is_none() {
@@ -123,7 +123,7 @@ fn no_wake_up_is_lost_between_sleeping_threads() {
     }
     // The core would look by itself after a second, so a lost wake-up shows as such a pause.
     assert!(slowest < Duration::from_millis(900), "{slowest:?}");
-    ours.send(0, STOP).unwrap();
+    ours.send(0, STOP);
     ours.flush();
     core.join().unwrap();
 }

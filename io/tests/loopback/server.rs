@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::Bytes;
-use gyre_io::http::{HttpLimits, serve};
+use gyre_io::http::{HttpLimits, RequestBody, serve};
 use gyre_io::mesh::Sleeper;
 use gyre_io::{
     Busy, Closed, CoreHandle, CoreOptions, Driver, DriverStats, FrameKind, Handler, WebSocketOptions, bind_listeners,
@@ -18,7 +18,7 @@ use gyre_io::{
 use gyre_proto::ids::{ConnId, CoreId};
 use gyre_proto::ws::{Opcode, handshake};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+
 use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -243,7 +243,10 @@ impl Handler for Puppet {
 }
 
 /// Upgrades; echoes bodies; answers GET /connections with their number and /long with a body that takes many sends.
-async fn answer(driver: Rc<RefCell<Driver>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    driver: Rc<RefCell<Driver>>,
+    request: Request<RequestBody>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut answer = Response::new(Full::default());
     if let Ok(accepted) = handshake::check(request.method(), request.headers(), &[]) {
         *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -1,10 +1,8 @@
 //! What the server sends unasked.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
-use super::replies::SubscribeResult;
+use super::replies::ServerSideSubscription;
 use super::shared::{ClientInfo, Publication};
 use crate::codes;
 
@@ -120,8 +118,8 @@ pub struct Connect {
     #[prost(bytes = "bytes", tag = "3")]
     pub data: Bytes,
     /// Server-side subscriptions.
-    #[prost(btree_map = "string, message", tag = "4")]
-    pub subs: BTreeMap<String, SubscribeResult>,
+    #[prost(message, repeated, tag = "4")]
+    pub subs: Vec<ServerSideSubscription>,
     /// Credentials expire and the client refreshes them.
     #[prost(bool, tag = "5")]
     pub expires: bool,

@@ -157,8 +157,8 @@ pub struct ConnectResult {
     #[prost(bytes = "bytes", tag = "5")]
     pub data: Bytes,
     /// Server-side subscriptions.
-    #[prost(btree_map = "string, message", tag = "6")]
-    pub subs: BTreeMap<String, SubscribeResult>,
+    #[prost(message, repeated, tag = "6")]
+    pub subs: Vec<ServerSideSubscription>,
     /// Seconds between pings; 0 = none.
     #[prost(uint32, tag = "7")]
     pub ping: u32,
@@ -174,6 +174,19 @@ pub struct ConnectResult {
     /// Unix ms; 0 = not told.
     #[prost(int64, tag = "11")]
     pub time: i64,
+}
+
+/// An entry of the map `subs`: a channel and what a subscribe to it would have answered.
+///
+/// Written out because a derived map leaves default values away, and an SDK reads fields of a value that is not there.
+#[derive(Clone, PartialEq, Message)]
+pub struct ServerSideSubscription {
+    /// Key of the entry.
+    #[prost(string, tag = "1")]
+    pub channel: String,
+    /// Value of the entry; always set.
+    #[prost(message, optional, tag = "2")]
+    pub result: Option<SubscribeResult>,
 }
 
 /// Result of `subscribe`.

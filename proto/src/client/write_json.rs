@@ -5,9 +5,9 @@
 
 use super::{
     ClientInfo, Connect, ConnectResult, ErrorBody, HistoryResult, InappropriateJson, PresenceResult, Publication, Push,
-    Reply, SubRefreshResult, Subscribe, SubscribeResult,
+    Reply, ServerSideSubscription, SubRefreshResult, Subscribe, SubscribeResult,
 };
-use crate::json::Object;
+use crate::json::{self, Object};
 
 type Written = Result<(), InappropriateJson>;
 
@@ -102,7 +102,7 @@ fn connect_result(result: &ConnectResult, object: &mut Object<'_>) -> Written {
     object.flag("expires", result.expires);
     object.number("ttl", result.ttl);
     object.raw("data", &result.data)?;
-    object.map("subs", &result.subs, subscribe_result)?;
+    server_side_subscriptions(&result.subs, object)?;
     object.number("ping", result.ping);
     object.flag("pong", result.pong);
     object.string("session", &result.session);
@@ -115,7 +115,7 @@ fn connect(connect: &Connect, object: &mut Object<'_>) -> Written {
     object.string("client", &connect.client);
     object.string("version", &connect.version);
     object.raw("data", &connect.data)?;
-    object.map("subs", &connect.subs, subscribe_result)?;
+    server_side_subscriptions(&connect.subs, object)?;
     object.flag("expires", connect.expires);
     object.number("ttl", connect.ttl);
     object.number("ping", connect.ping);
@@ -124,6 +124,21 @@ fn connect(connect: &Connect, object: &mut Object<'_>) -> Written {
     object.string("node", &connect.node);
     object.number("time", connect.time);
     Ok(())
+}
+
+fn server_side_subscriptions(subs: &[ServerSideSubscription], object: &mut Object<'_>) -> Written {
+    if subs.is_empty() {
+        return Ok(());
+    }
+    json::object(object.member("subs"), |object| {
+        for subscription in subs {
+            let key = object.key(&subscription.channel);
+            json::object(key, |object| {
+                subscription.result.iter().try_for_each(|result| subscribe_result(result, object))
+            })?;
+        }
+        Ok(())
+    })
 }
 
 fn subscribe_result(result: &SubscribeResult, object: &mut Object<'_>) -> Written {

@@ -34,6 +34,17 @@ impl<'a> Object<'a> {
         self.out
     }
 
+    /// Begins a member whose name is data, not of the protocol.
+    pub(crate) fn key(&mut self, name: &str) -> &mut Vec<u8> {
+        if !self.is_empty {
+            self.out.push(b',');
+        }
+        self.is_empty = false;
+        write::string(name, self.out);
+        self.out.push(b':');
+        self.out
+    }
+
     /// Written unless false.
     pub(crate) fn flag(&mut self, name: &str, value: bool) {
         if value {
@@ -109,16 +120,7 @@ impl<'a> Object<'a> {
         Ok(())
     }
 
-    /// A map of messages, written unless empty.
-    pub(crate) fn map<T>(
-        &mut self,
-        name: &str,
-        map: &BTreeMap<String, T>,
-        write: impl FnMut(&T, &mut Object<'_>) -> Result<(), InappropriateJson>,
-    ) -> Result<(), InappropriateJson> {
-        if map.is_empty() { Ok(()) } else { self.map_always(name, map, write) }
-    }
-
+    /// A map of messages, written even if empty.
     pub(crate) fn map_always<T>(
         &mut self,
         name: &str,

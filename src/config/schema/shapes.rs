@@ -145,7 +145,7 @@ pub(super) const WEBSOCKET_TUNING: &[Field] = &[
     int("write_buffer_size", 0, "Bytes; buffers are not per connection here, so the value has no effect."),
     boolean("use_write_buffer_pool", "Shares write buffers; they always are here, so the value has no effect."),
     duration("write_timeout", secs(1), "How long one write may take."),
-    int("message_size_limit", 65536, "Largest message of a client in bytes.").honoured().range(i64::MIN, 1 << 30),
+    int("message_size_limit", 65536, "Largest message of a client in bytes.").honoured().range(0, 1 << 30),
     int(
         "decompressed_message_size_limit",
         0,

@@ -1,12 +1,16 @@
 //! Options of namespaces: each alone, against each other, and against what refers to the namespace.
 
 use super::super::layers::join;
+use super::unavailable::HERE;
 use super::{Check, DATA_FORMATS, Object, Wrong, check_name, name_of, one_of, wrong};
 use crate::config::duration;
 use serde_json::Value;
 
 /// A meta TTL and every history TTL are kept in seconds.
 const SECOND: i64 = 1_000_000_000;
+
+const PROXY_SWITCHES: [&str; 4] =
+    ["subscribe_proxy_enabled", "publish_proxy_enabled", "sub_refresh_proxy_enabled", "subscribe_stream_proxy_enabled"];
 
 pub(super) fn check(check: &Check<'_>) -> Result<(), Wrong> {
     let meta_ttl = check.number("channel.history_meta_ttl");
@@ -73,7 +77,19 @@ impl Options<'_> {
             Some(other) => {
                 self.wrong("subscribe_stream_proxy_enabled", &format!("cannot be used together with {other}"))
             }
-            None => Ok(()),
+            None => self.not_available(),
+        }
+    }
+
+    /// Without its proxy, or as a plain stream, a channel would be open to whom its operator wanted to check.
+    fn not_available(&self) -> Result<(), Wrong> {
+        if let Some(switch) = PROXY_SWITCHES.iter().find(|switch| self.is_on(switch)) {
+            let message = format!("asking a backend is {HERE}; turn it off and use tokens or allow_ options");
+            return self.wrong(switch, &message);
+        }
+        match self.text("subscription_type") {
+            "" | "stream" => Ok(()),
+            word => self.wrong("subscription_type", &format!("{word} is {HERE}; only stream is")),
         }
     }
 

@@ -4,25 +4,27 @@
 //! (expressions, keys of tokens) are checked where those are built. Reads no file, knows no clock.
 
 mod channels;
+mod unavailable;
 
 use super::layers::join;
+use super::origins::Origins;
 use super::schema::value_at;
 use super::types::LogLevel;
 use super::{Error, Object, Warning, cores};
 use serde_json::Value;
 
-/// Checks the whole tree; `origin` is what errors begin with.
-pub(super) fn check(tree: &Object, origin: &str, dev: bool, warnings: &mut Vec<Warning>) -> Result<(), Error> {
+/// Checks the whole tree.
+pub(super) fn check(tree: &Object, origins: &Origins, dev: bool, warnings: &mut Vec<Warning>) -> Result<(), Error> {
     let check = Check { tree };
     let result = check
         .words()
-        .and_then(|()| check.not_available())
+        .and_then(|()| unavailable::check(&check))
         .and_then(|()| check.server(dev))
         .and_then(|()| check.client())
         .and_then(|()| check.names())
         .and_then(|()| channels::check(&check));
-    check.warn(warnings);
-    result.map_err(|wrong| Error::Invalid { origin: origin.to_owned(), key: wrong.key, message: wrong.message })
+    check.warn(dev, warnings);
+    result.map_err(|Wrong { key, message }| Error::Invalid { origin: origins.of(&key).to_owned(), key, message })
 }
 
 /// A mistake without the place it came from.
@@ -48,10 +50,6 @@ const WORDS: [(&str, &[&str]); 8] = [
 ];
 
 const DATA_FORMATS: &[&str] = &["", "json", "json_object", "binary"];
-
-/// Where TLS would be expected: starting without it would put everything on the wire in the clear.
-const TLS_SWITCHES: [&str; 3] =
-    ["http_server.tls.enabled", "http_server.internal_tls.enabled", "http_server.tls_autocert.enabled"];
 
 /// Endpoints of the one listener: switch, whether it turns the endpoint on or off, and path.
 const ENDPOINTS: [(&str, bool, &str); 4] = [
@@ -85,26 +83,6 @@ impl Check<'_> {
 
     fn words(&self) -> Result<(), Wrong> {
         WORDS.iter().try_for_each(|(path, words)| one_of(path, self.text(path), words))
-    }
-
-    fn not_available(&self) -> Result<(), Wrong> {
-        let here = concat!("is not available in gyre ", env!("CARGO_PKG_VERSION"));
-        for (path, is_used) in [
-            ("engine.type", true),
-            ("broker.type", self.is_on("broker.enabled")),
-            ("presence_manager.type", self.is_on("presence_manager.enabled")),
-        ] {
-            let word = self.text(path);
-            if is_used && word != "memory" {
-                return wrong(path, format!("{word} {here}; only memory is"));
-            }
-        }
-        match TLS_SWITCHES.iter().find(|path| self.is_on(path)) {
-            Some(path) => {
-                wrong(*path, format!("TLS {here}; turn it off and let a proxy in front of gyre terminate it"))
-            }
-            None => Ok(()),
-        }
     }
 
     fn server(&self, dev: bool) -> Result<(), Wrong> {
@@ -176,7 +154,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn warn(&self, warnings: &mut Vec<Warning>) {
+    fn warn(&self, dev: bool, warnings: &mut Vec<Warning>) {
         for (key, effect) in [
             ("client.insecure", "anyone may connect, subscribe and publish"),
             ("client.insecure_skip_token_signature_verify", "anyone can make tokens for any user"),
@@ -185,6 +163,11 @@ impl Check<'_> {
             if self.is_on(key) {
                 warnings.push(Warning::Insecure { key, effect });
             }
+        }
+        let is_api_served = !self.is_on("http_api.disabled") && !self.is_on("http_api.insecure");
+        if is_api_served && self.text("http_api.key").is_empty() && !dev {
+            let note = "every server API call is refused with 401 until http_api.key is set";
+            warnings.push(Warning::Note(note.to_owned()));
         }
         let origins = value_at(self.tree, "client.allowed_origins").and_then(Value::as_array);
         for origin in origins.into_iter().flatten().filter_map(Value::as_str) {

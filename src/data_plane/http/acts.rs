@@ -24,6 +24,9 @@ pub(super) fn unsubscribe(core: &Core, body: &[u8]) -> Outcome {
     if core.engine.borrow().rules().resolve(&request.channel).is_none() {
         return Err(ApiError::UNKNOWN_CHANNEL.into());
     }
+    if !request.session.is_empty() {
+        return Ok(empty_result()); // No transport of this version gives out sessions.
+    }
     let channel = request.channel.into_boxed_str();
     act(
         core,
@@ -39,9 +42,15 @@ pub(super) fn unsubscribe(core: &Core, body: &[u8]) -> Outcome {
 
 pub(super) fn disconnect(core: &Core, body: &[u8]) -> Outcome {
     let request: api::DisconnectRequest = api::decode(body)?;
+    if !request.session.is_empty() {
+        return Ok(empty_result()); // No transport of this version gives out sessions.
+    }
     let why = match request.disconnect {
-        Some(given) => Disconnect { code: given.code, reason: given.reason.into() },
-        None => Disconnect::FORCE_DISCONNECT,
+        // Other codes cannot be put into a close frame.
+        Some(given) if matches!(given.code, 1000 | 3000..=4999) => {
+            Disconnect { code: given.code, reason: given.reason.into() }
+        }
+        _ => Disconnect::FORCE_DISCONNECT,
     };
     act(
         core,

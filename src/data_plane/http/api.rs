@@ -2,10 +2,10 @@
 //! `acts.rs`.
 
 use bytes::Bytes;
+use gyre_io::http::RequestBody;
 use gyre_proto::api;
 use gyre_proto::codes::ApiError;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use subtle::ConstantTimeEq;
@@ -63,7 +63,7 @@ pub(super) fn is_method(name: &str) -> bool {
 }
 
 /// Runs one call (server-api.md 1.1: method, key, body, in this order).
-pub(super) async fn answer(core: &Core, settings: &ApiSettings, method: &str, request: Request<Incoming>) -> Answer {
+pub(super) async fn answer(core: &Core, settings: &ApiSettings, method: &str, request: Request<RequestBody>) -> Answer {
     if request.method() != Method::POST {
         return status(StatusCode::METHOD_NOT_ALLOWED);
     }

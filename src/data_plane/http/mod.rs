@@ -10,11 +10,10 @@ use std::convert::Infallible;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gyre_io::http::{HttpLimits, Upgrade};
+use gyre_io::http::{HttpLimits, RequestBody, Upgrade};
 use gyre_proto::Encoding;
 use gyre_proto::ids::ConnId;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -35,7 +34,7 @@ pub(super) async fn connection(core: &Rc<Core>, conn: ConnId) -> Option<(Upgrade
     Some((upgrade, negotiated.get()?))
 }
 
-async fn route(core: &Core, request: Request<Incoming>, negotiated: &Cell<Option<Encoding>>) -> Answer {
+async fn route(core: &Core, request: Request<RequestBody>, negotiated: &Cell<Option<Encoding>>) -> Answer {
     let settings = &core.settings;
     let path = Some(request.uri().path());
     if path == settings.websocket_path.as_deref() {
