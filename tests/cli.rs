@@ -322,8 +322,13 @@ fn refused_starts() {
     ] {
         let outcome = Place::with("config.json", content).run(arguments);
         assert_eq!(outcome.code, 1, "{content}: {}", outcome.stderr);
-        assert!(outcome.stderr.contains(expected), "{content}: {}", outcome.stderr);
         assert!(!outcome.stderr.contains("s3cret"), "{}", outcome.stderr);
+        // Log collectors read lines of JSON.
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+        let line: Value = serde_json::from_str(&outcome.stderr).unwrap();
+        let message = line["message"].as_str().unwrap();
+        assert_eq!(line["level"], json!("fatal"));
+        assert!(message.starts_with("cannot start: ") && message.contains(expected), "{content}: {message}");
     }
     let outcome = Place::with(".env", "nonsense\n").run(&[]);
     assert_eq!(outcome.code, 1);

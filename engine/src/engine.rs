@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use gyre_proto::Encoding;
-use gyre_proto::client::{self, Command, Push, Reply};
-use gyre_proto::codes::{Disconnect, Error};
+use gyre_proto::client::{self, Command};
+use gyre_proto::codes::Disconnect;
 use gyre_proto::ids::{ConnId, CoreId};
 use std::hash::BuildHasher;
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use crate::counters::Counters;
 use crate::home::{Home, Outcome};
 use crate::hub::{ChannelId, Hub};
-use crate::limits::{CORES_MAX, PENDING_COMMANDS_BYTES_MAX, SHUTDOWN_SLICE};
+use crate::limits::{CORES_MAX, PENDING_COMMANDS_BYTES_MAX};
 use crate::message::{Caller, HomeCall, HomeReply, HomeRequest, HomeResponse, Message};
 use crate::now::Now;
 use crate::outlet::Outlet;
@@ -45,16 +45,7 @@ pub struct Engine {
     pub(crate) counters: Counters,
     pub(crate) is_shutting_down: bool,
     /// Connections that a shutdown has still to close.
-    to_shut_down: Vec<ConnId>,
-}
-
-/// A command that is refused.
-#[derive(Clone, Copy)]
-pub(crate) struct Refused<'a> {
-    /// As in the protocol.
-    pub(crate) command: &'static str,
-    /// Empty when the command has none.
-    pub(crate) channel: &'a str,
+    pub(crate) to_shut_down: Vec<ConnId>,
 }
 
 /// What an engine needs to know from the start.
@@ -335,96 +326,6 @@ impl Engine {
             return None;
         }
         reply
-    }
-
-    /// Sends a reply to one connection.
-    pub(crate) fn reply(&mut self, conn: ConnId, reply: Reply, out: &mut dyn Outlet) {
-        let Some(session) = self.sessions.of(conn) else { return };
-        let mut message = Vec::with_capacity(128);
-        match client::encode_reply(session.encoding, &reply, &mut message) {
-            Ok(()) => {
-                let frame = out.frame(session.encoding, &message);
-                out.push(conn, frame);
-            }
-            Err(client::InappropriateJson) => self.disconnect(conn, &Disconnect::INAPPROPRIATE_PROTOCOL, out),
-        }
-    }
-
-    /// Sends a push to one connection.
-    pub(crate) fn push(&mut self, conn: ConnId, push: Push, out: &mut dyn Outlet) {
-        self.reply(conn, Reply::push(push), out);
-    }
-
-    /// Answers a command with an error, and tells the operator. `channel` is empty for commands without one.
-    pub(crate) fn refuse(&mut self, conn: ConnId, id: u32, what: Refused<'_>, error: Error, out: &mut dyn Outlet) {
-        self.log_refusal(conn, what, error);
-        self.reply_error(conn, id, error, out);
-    }
-
-    /// One line for one refused command.
-    pub(crate) fn log_refusal(&self, conn: ConnId, Refused { command, channel }: Refused<'_>, error: Error) {
-        let Some(session) = self.sessions.of(conn) else { return };
-        let (client, user, code) = (&session.client, &*session.user, error.code);
-        if error == Error::PERMISSION_DENIED {
-            tracing::info!(%client, user, channel, code, "attempt to {command} without sufficient permission");
-        } else {
-            tracing::info!(%client, user, channel, command, code, error = error.message, "client command error");
-        }
-    }
-
-    /// Answers a command with an error that has had its log line.
-    pub(crate) fn reply_error(&mut self, conn: ConnId, id: u32, error: Error, out: &mut dyn Outlet) {
-        self.counters.reply_errors += 1;
-        self.reply(conn, Reply::error(id, error), out);
-    }
-
-    /// Ends a connection and forgets its session. Members of its channels are told.
-    pub fn disconnect(&mut self, conn: ConnId, why: &Disconnect, out: &mut dyn Outlet) {
-        let Some(session) = self.sessions.of(conn) else { return };
-        tracing::debug!(client = %session.client, user = &*session.user, code = why.code, "disconnect");
-        self.counters.count_disconnect(why.code);
-        out.close(conn, why);
-        self.closed(conn, out);
-    }
-
-    /// A connection is gone: its subscriptions end. Harmless when the engine has ended it itself.
-    pub fn closed(&mut self, conn: ConnId, out: &mut dyn Outlet) {
-        let Some(session) = self.sessions.of_mut(conn) else { return };
-        match session.pending.take().map(|pending| pending.work) {
-            Some(Work::Subscribe { plan, .. }) => self.cancel_subscription(conn, &plan, out),
-            Some(Work::Connect(joining)) => {
-                for plan in &joining.waiting {
-                    self.cancel_subscription(conn, plan, out);
-                }
-            }
-            _ => {}
-        }
-        while let Some(last) = self.sessions.of(conn).and_then(|s| s.subscriptions.len().checked_sub(1)) {
-            self.end_subscription(conn, last, out);
-        }
-        let Some(session) = self.sessions.remove(conn) else { return };
-        if matches!(session.phase, Phase::Connected | Phase::Joining) {
-            self.counters.connected -= 1;
-        }
-        if self.sessions.unlist(&session) {
-            self.tell_user(&session.user, false, out);
-        }
-    }
-
-    /// Ends every connection with 3001 and takes no new ones.
-    pub fn shutdown(&mut self, out: &mut dyn Outlet) {
-        self.is_shutting_down = true;
-        self.to_shut_down = self.sessions.conns();
-        self.continue_shutdown(out);
-    }
-
-    /// Closes some of the connections that are left at shutdown. `true` = there are more.
-    fn continue_shutdown(&mut self, out: &mut dyn Outlet) -> bool {
-        for _ in 0..SHUTDOWN_SLICE {
-            let Some(conn) = self.to_shut_down.pop() else { return false };
-            self.disconnect(conn, &Disconnect::SHUTDOWN, out);
-        }
-        true
     }
 
     /// Sessions of this core, connected or not.

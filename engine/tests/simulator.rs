@@ -50,7 +50,7 @@ fn promises_hold_for_every_seed() {
             Some((from, to)) => number(from)..number(to),
             None => 0..number(&seeds),
         },
-        (None, None) => 0..400,
+        (None, None) => 0..300,
     };
     let mut failed = Vec::new();
     for seed in seeds {

@@ -155,7 +155,7 @@ fn start(ServeFlags { config, flags, dev }: ServeFlags) -> ExitCode {
             crate::serve::run(&config, &warnings)
         }
         Err(error) => {
-            eprintln!("cannot start: {error}");
+            crate::logging::fatal(&format!("cannot start: {error}"));
             ExitCode::FAILURE
         }
     }

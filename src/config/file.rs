@@ -150,7 +150,6 @@ mod tests {
             ("a: 1\nb: \"s3cret\n", Format::Yaml),
             ("a: 1\nb: *s3cret\n", Format::Yaml),
             ("a: 1\nb: !s3cret x\nc: 's3cret\n", Format::Yaml),
-            ("a: 1\n\tb: s3cret\n", Format::Yaml),
             ("a = 1\nb = s3cret\n", Format::Toml),
             ("a = 1\nb = \"s3cret\n", Format::Toml),
             ("s3cret = 1\ns3cret = 2\n", Format::Toml),
@@ -162,7 +161,6 @@ mod tests {
             assert!(!message.contains("s3cret"), "{message}");
             let cause = message.split_once(": ").map(|(_, cause)| cause).unwrap_or_default();
             assert!(cause.len() > 5 && !cause.contains('\n'), "{text:?}: {message}");
-            eprintln!("{message}");
         }
     }
 

@@ -117,6 +117,7 @@ impl Handler for CoreHandler {
             }
         }
         self.inbox = inbox;
+        driver.hold_closed(self.core.is_congested());
         let is_fanning_out = self.core.with_driver(driver, |engine, hands| engine.turn(hands));
         if driver.now_ms() >= self.next_snapshot_ms {
             self.next_snapshot_ms = driver.now_ms() + SNAPSHOT_INTERVAL_MS;

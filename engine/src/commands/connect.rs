@@ -7,11 +7,12 @@ use gyre_proto::client::{ConnectRequest, ConnectResult, Reply, ServerSideSubscri
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::{Engine, Refused};
+use crate::engine::Engine;
 use crate::hub::flag;
 use crate::limits::REFUSED_LINGER_MS;
 use crate::message::{Caller, HomeCall, SubscribeFacts};
 use crate::outlet::Outlet;
+use crate::replies::Refused;
 use crate::rules::{self, Asked, Requested};
 use crate::session::{ClientId, Heartbeat, Joining, Phase, Work};
 use crate::subscription::Plan;

@@ -12,9 +12,10 @@ use gyre_proto::client::{Command, Reply};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::{Engine, Refused};
+use crate::engine::Engine;
 use crate::message::HomeReply;
 use crate::outlet::Outlet;
+use crate::replies::Refused;
 use crate::session::{Heartbeat, Phase, Work};
 
 impl Engine {

@@ -7,9 +7,10 @@ use gyre_proto::client::{Publication, PublishRequest};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::{Engine, Refused, home_of};
+use crate::engine::{Engine, home_of};
 use crate::message::{Caller, HistoryOptions, HomeCall, PublishCall};
 use crate::outlet::Outlet;
+use crate::replies::Refused;
 use crate::rules;
 use crate::session::{Session, Work};
 

@@ -6,9 +6,10 @@ use gyre_proto::client::{ClientInfo, HistoryRequest, HistoryResult, PresenceResu
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::{Engine, Refused};
+use crate::engine::Engine;
 use crate::message::{Caller, HistoryCall, HistoryFacts, HistoryOptions, HomeCall, HomeReply, Unrecoverable};
 use crate::outlet::Outlet;
+use crate::replies::Refused;
 use crate::rules;
 use crate::session::{ClientId, Work};
 

@@ -8,10 +8,11 @@ use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
 use crate::commands::subscribe::token_fits;
-use crate::engine::{Engine, Refused};
+use crate::engine::Engine;
 use crate::hub::flag;
 use crate::message::{Caller, HomeCall};
 use crate::outlet::Outlet;
+use crate::replies::Refused;
 use crate::session::SubscriptionExtra;
 use crate::token::{ConnectionToken, TokenError};
 

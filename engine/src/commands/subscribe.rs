@@ -6,10 +6,11 @@ use gyre_proto::client::{Reply, SubscribeRequest};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::{Engine, Refused};
+use crate::engine::Engine;
 use crate::hub::flag;
 use crate::message::{Caller, HomeCall, SubscribeFacts};
 use crate::outlet::Outlet;
+use crate::replies::Refused;
 use crate::rules::{self, Asked, Overrides};
 use crate::session::Work;
 use crate::subscription::Plan;

@@ -82,12 +82,6 @@ impl Sim {
             }
             92..95 => _ = self.turn_any(),
             95..97 => self.stale_calls(),
-            97 => {
-                let core = self.any_core();
-                let is_congested = &mut self.world.sites[core].hands.is_congested;
-                *is_congested = !*is_congested && self.rng.u32(..4) == 0;
-                self.has_been_congested |= *is_congested;
-            }
             _ => {
                 self.settle();
                 self.check();

@@ -142,6 +142,12 @@ impl Sim {
     /// Delivers one ring message.
     pub(crate) fn step(&mut self, from: usize, to: usize) {
         self.prepare();
+        let is_publish = matches!(self.world.next_message(from, to),
+            Some(Message::Call(request)) if matches!(request.call, HomeCall::Publish(_)));
+        // Told before a home core takes a publication; what else a congested core puts off is not simulated.
+        let is_congested = is_publish && self.rng.u32(..50) == 0;
+        self.world.sites[to].hands.is_congested = is_congested;
+        self.has_been_congested |= is_congested;
         let mut act = None;
         let mut text = None;
         if let Some(message) = self.world.next_message(from, to) {
@@ -164,6 +170,7 @@ impl Sim {
         self.note(|| text.unwrap_or_default());
         let victims = act.map_or(Vec::new(), |act| self.victims(to, &act));
         self.judged(to, |world| world.step(from, to));
+        self.world.sites[to].hands.is_congested = false;
         self.check_victims(&victims);
     }
 

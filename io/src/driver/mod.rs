@@ -130,6 +130,7 @@ pub struct Driver {
     accept_log_ms: Option<u64>,
     pub(crate) websocket_options: Vec<WebSocketOptions>,
     notices: Vec<Notice>,
+    holds_closed: bool,
     leaving: Vec<ConnId>,
     events: Vec<Event>,
     settled: Vec<Event>,
@@ -162,6 +163,7 @@ impl Driver {
             accept_log_ms: None,
             websocket_options: Vec::new(),
             notices: Vec::new(),
+            holds_closed: false,
             leaving: Vec::new(),
             events: Vec::new(),
             settled: Vec::new(),
@@ -228,6 +230,11 @@ impl Driver {
     /// The counters of this core.
     pub fn stats(&self) -> &DriverStats {
         &self.stats
+    }
+
+    /// Whether `Handler::closed` waits: for a handler whose work on thousands of ends has to wait for others.
+    pub fn hold_closed(&mut self, hold: bool) {
+        self.holds_closed = hold;
     }
 
     /// Bytes queued for a connection that the kernel has not taken yet; 0 if it is gone.

@@ -180,8 +180,10 @@ impl Driver {
 
     fn deliver_notices<H: Handler>(&mut self, handler: &mut H) {
         let mut notices = std::mem::take(&mut self.notices);
+        let mut held = Vec::new();
         for notice in notices.drain(..notices.len().min(NOTICES_PER_TURN)) {
             match notice {
+                Notice::Closed(..) if self.holds_closed => held.push(notice),
                 Notice::Closed(conn, why) => handler.closed(self, conn, why),
                 Notice::Slow(conn) => {
                     if self.is_open(conn) {
@@ -200,6 +202,7 @@ impl Driver {
             }
         }
         // What the handler caused meanwhile waits behind what is left.
+        notices.append(&mut held);
         notices.append(&mut self.notices);
         self.notices = notices;
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gyre_proto::ids::CoreId;
 
-use super::{Busy, Driver, Handler, Listener};
+use super::{Busy, Driver, Handler, Listener, Notice};
 use crate::backend::{self, ReceiveBuffers, Ring, Wait};
 use crate::limits::{BLOCK_ALONE_MAX, BLOCK_MAX, CONNECTIONS_MAX};
 use crate::mesh::Sleeper;
@@ -149,7 +149,7 @@ impl Driver {
     /// How long the ring may block, given what is already known to be due.
     fn wait(&mut self) -> Wait {
         let due = self.woke_task
-            || !self.notices.is_empty()
+            || self.notices.iter().any(|notice| !(self.holds_closed && matches!(notice, Notice::Closed(..))))
             || !self.leaving.is_empty()
             || !self.events.is_empty()
             || !self.outboxes.dirty.is_empty();
