@@ -85,14 +85,14 @@ impl Engine {
     fn unsubscribe_by_server(&mut self, conn: ConnId, channel: &str, why: &Unsubscribe, out: &mut dyn Outlet) {
         let id = self.hub.find(channel);
         let Some(session) = self.sessions.of_mut(conn) else { return };
-        if let Some(slot) = id.and_then(|id| session.subscription(id)) {
-            return self.unsubscribe_with_push(conn, slot, why, out);
-        }
         if is_being_set_up(session, channel)
             && let Some(pending) = &mut session.pending
         {
             pending.revoked.push((channel.into(), why.clone()));
             return;
+        }
+        if let Some(slot) = id.and_then(|id| session.subscription(id)) {
+            return self.unsubscribe_with_push(conn, slot, why, out);
         }
         self.push(conn, unsubscribe_push(channel.to_owned(), why), out);
     }
@@ -101,7 +101,8 @@ impl Engine {
 fn is_being_set_up(session: &Session, channel: &str) -> bool {
     match session.pending.as_deref().map(|pending| &pending.work) {
         Some(Work::Subscribe { plan, .. }) => *plan.channel == *channel,
-        Some(Work::Connect(joining)) => joining.waiting.iter().any(|plan| *plan.channel == *channel),
+        // Nothing is told before the connect reply, of channels that are ready neither.
+        Some(Work::Connect(_)) => true,
         _ => false,
     }
 }

@@ -115,6 +115,8 @@ impl Engine {
         let Some(id) = self.hub.find(&delivery.channel) else { return };
         self.counters.deliveries_received += 1;
         let channel = self.hub.channel_mut(id);
+        let number = channel.arrived;
+        channel.arrived = number.wrapping_add(1);
         if let Some(fan_out) = &mut channel.fan_out {
             fan_out.waiting.push_back(delivery);
             self.hub.queued += 1;
@@ -122,12 +124,13 @@ impl Engine {
         }
         let count = channel.subscribers.len();
         if count > FAN_OUT_SLICE {
-            channel.fan_out = Some(Box::new(FanOut { pass: vec![delivery], cursor: count, ..FanOut::default() }));
+            let fan_out = FanOut { pass: vec![delivery], first: number, cursor: count, ..FanOut::default() };
+            channel.fan_out = Some(Box::new(fan_out));
             self.fan_outs.push_back(id);
             self.hub.queued += 1;
             return;
         }
-        self.pass(id, std::slice::from_ref(&delivery), 0, count, out);
+        self.pass(id, std::slice::from_ref(&delivery), Some(number), 0, count, out);
     }
 
     /// Continues the fan-outs in progress, a slice a turn. `true` = there is more to do.
@@ -150,6 +153,7 @@ impl Engine {
         };
         if fan_out.cursor == 0 {
             let finished = std::mem::replace(&mut fan_out.pass, fan_out.waiting.drain(..).collect());
+            fan_out.first = fan_out.first.wrapping_add(finished.len() as u32);
             self.hub.queued -= finished.len();
             let subscribers = self.hub.channel(id).subscribers.len();
             let channel = self.hub.channel_mut(id);
@@ -163,10 +167,11 @@ impl Engine {
         }
         let Some(fan_out) = &mut self.hub.channel_mut(id).fan_out else { return 0 };
         let pass = std::mem::take(&mut fan_out.pass);
+        let first = fan_out.first;
         let to = fan_out.cursor;
         let from = to.saturating_sub((FAN_OUT_SLICE / pass.len()).max(1));
         fan_out.cursor = from;
-        self.pass_in_progress(id, pass, from, to, out);
+        self.pass_in_progress(id, pass, first, from, to, out);
         if self.hub.try_channel_mut(id).is_some_and(|channel| channel.fan_out.is_some()) {
             self.fan_outs.push_back(id);
         }
@@ -177,11 +182,12 @@ impl Engine {
         &mut self,
         id: ChannelId,
         pass: Vec<Arc<Delivery>>,
+        first: u32,
         from: usize,
         to: usize,
         out: &mut dyn Outlet,
     ) {
-        let unserved = self.serve(id, &pass, from, to, out);
+        let unserved = self.serve(id, &pass, Some(first), from, to, out);
         // Back in its place before anybody can leave: a leave moves the cursor.
         if let Some(fan_out) = &mut self.hub.channel_mut(id).fan_out {
             fan_out.pass = pass;
@@ -189,16 +195,26 @@ impl Engine {
         self.dismiss(id, unserved, out);
     }
 
-    fn pass(&mut self, id: ChannelId, deliveries: &[Arc<Delivery>], from: usize, to: usize, out: &mut dyn Outlet) {
-        let unserved = self.serve(id, deliveries, from, to, out);
+    fn pass(
+        &mut self,
+        id: ChannelId,
+        deliveries: &[Arc<Delivery>],
+        first: Option<u32>,
+        from: usize,
+        to: usize,
+        out: &mut dyn Outlet,
+    ) {
+        let unserved = self.serve(id, deliveries, first, from, to, out);
         self.dismiss(id, unserved, out);
     }
 
-    /// Pushes `deliveries` to the subscribers `from..to`, last one first.
+    /// Pushes `deliveries` to the subscribers `from..to`, last one first. `first` is the number of the first delivery;
+    /// `None` = they were kept back for this very subscriber.
     fn serve(
         &mut self,
         id: ChannelId,
         deliveries: &[Arc<Delivery>],
+        first: Option<u32>,
         from: usize,
         to: usize,
         out: &mut dyn Outlet,
@@ -209,7 +225,17 @@ impl Engine {
         let channel = self.hub.channel_mut(id);
         let epoch = channel.epoch;
         for subscriber in channel.subscribers[from..to].iter_mut().rev() {
-            for each in &mut on_palette {
+            let mut skip = 0;
+            if subscriber.has(flag::LATE)
+                && let Some(first) = first
+            {
+                // What waited behind the fan-out when it came is older than its subscription.
+                skip = usize::try_from(subscriber.since.wrapping_sub(first).cast_signed()).unwrap_or(0);
+                if skip < deliveries.len() {
+                    subscriber.flags &= !flag::LATE;
+                }
+            }
+            for each in on_palette.iter_mut().skip(skip) {
                 if subscriber.has(flag::HELD_BACK) {
                     let session = self.sessions.of_mut(subscriber.conn);
                     if let Some(Work::Connect(joining)) = session.and_then(|s| s.pending.as_mut()).map(|p| &mut p.work)
@@ -263,7 +289,7 @@ impl Engine {
             let Some(session) = self.sessions.of(conn) else { return };
             let Some(slot) = session.subscription(id) else { continue };
             let index = session.subscriptions[slot].index as usize;
-            self.pass(id, std::slice::from_ref(delivery), index, index + 1, out);
+            self.pass(id, std::slice::from_ref(delivery), None, index, index + 1, out);
         }
     }
 }

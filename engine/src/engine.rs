@@ -304,11 +304,16 @@ impl Engine {
         };
         let Outcome { reply, delivery } = self.home.call(channel, call, self.now.mono_ms);
         if let Some((delivery, interest)) = delivery {
+            // Here last: it may end subscriptions, and the others must not hear of that first.
+            let mut is_for_here = false;
             for core in interest.cores() {
                 match core == self.core {
-                    true => self.deliver(Arc::clone(&delivery), out),
+                    true => is_for_here = true,
                     false => out.send(core, Message::Deliver(Arc::clone(&delivery))),
                 }
+            }
+            if is_for_here {
+                self.deliver(delivery, out);
             }
         }
         // Nobody waits for a lost position: it is told to the core that asked, or acted on right here.

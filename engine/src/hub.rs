@@ -35,6 +35,8 @@ pub(crate) mod flag {
     /// Waits for the connect reply; deliveries are kept back until then.
     pub(crate) const HELD_BACK: u16 = 1 << 5;
     pub(crate) const PROTOBUF: u16 = 1 << 6;
+    /// Came while a fan-out was running: what arrived before [`super::Subscriber::since`] is not for it.
+    pub(crate) const LATE: u16 = 1 << 7;
 }
 
 /// One connection's place in a channel.
@@ -46,6 +48,8 @@ pub(crate) struct Subscriber {
     /// Index in the session's subscription list.
     pub(crate) slot: u16,
     pub(crate) flags: u16,
+    /// Number of the first delivery that is for it; meaningful when late.
+    pub(crate) since: u32,
 }
 
 impl Subscriber {
@@ -63,6 +67,8 @@ impl Subscriber {
 pub(crate) struct FanOut {
     /// What the current pass delivers to each subscriber, in order.
     pub(crate) pass: Vec<Arc<Delivery>>,
+    /// Number of the first one.
+    pub(crate) first: u32,
     /// Arrived since the pass began.
     pub(crate) waiting: VecDeque<Arc<Delivery>>,
     /// Subscribers below this index are still to be served by the pass.
@@ -79,6 +85,8 @@ pub(crate) struct LocalChannel {
     pub(crate) epoch: Epoch,
     /// Last time that the position was seen to be right, monotonic ms.
     pub(crate) checked_at_ms: u64,
+    /// Deliveries that have arrived, round and round.
+    pub(crate) arrived: u32,
     pub(crate) fan_out: Option<Box<FanOut>>,
 }
 
@@ -133,6 +141,7 @@ impl Hub {
                     holders: [0; 2],
                     epoch: Epoch::NONE,
                     checked_at_ms: 0,
+                    arrived: 0,
                     fan_out: None,
                 }) as u32;
                 let (channels, hasher) = (&self.channels, &self.hasher);
@@ -163,9 +172,14 @@ impl Hub {
     }
 
     /// Turns a reservation into a subscriber; returns its index.
-    pub(crate) fn admit(&mut self, id: ChannelId, subscriber: Subscriber) -> u32 {
+    pub(crate) fn admit(&mut self, id: ChannelId, mut subscriber: Subscriber) -> u32 {
         self.subscriptions += 1;
-        let subscribers = &mut self.channels[id.0 as usize].subscribers;
+        let channel = &mut self.channels[id.0 as usize];
+        if channel.fan_out.is_some() {
+            subscriber.flags |= flag::LATE;
+            subscriber.since = channel.arrived;
+        }
+        let subscribers = &mut channel.subscribers;
         subscribers.push(subscriber);
         (subscribers.len() - 1) as u32
     }
@@ -225,7 +239,7 @@ mod tests {
     use super::*;
 
     fn subscriber(n: u32) -> Subscriber {
-        Subscriber { conn: ConnId { index: n, generation: 0 }, offset: 0, slot: 0, flags: 0 }
+        Subscriber { conn: ConnId { index: n, generation: 0 }, offset: 0, slot: 0, flags: 0, since: 0 }
     }
 
     /// A leave during a sliced fan-out would otherwise give somebody a publication twice, or never.

@@ -125,7 +125,9 @@ impl Engine {
         }
         let session = self.sessions.of_mut(conn)?;
         let top = facts.top.map_or(0, |top| top.offset);
-        let subscriber = Subscriber { conn, offset: top, slot: session.subscriptions.len() as u16, flags: plan.flags };
+        let slot = session.subscriptions.len() as u16;
+        let flags = plan.flags & !flag::EMIT_JOIN_LEAVE;
+        let subscriber = Subscriber { conn, offset: top, slot, flags, since: 0 };
         let index = self.hub.admit(id, subscriber);
         let has_extra = !plan.info.is_empty() || plan.expire_at_s != 0 || plan.from_connection_token;
         let extra = has_extra.then(|| {
@@ -160,6 +162,16 @@ impl Engine {
             was_recovering: plan.was_recovering,
             ..SubscribeResult::default()
         })
+    }
+
+    /// Tells the members that a new one has come; from now on they are told when it leaves, too. Nothing happens when
+    /// the reply that goes before could not be given and has ended the connection.
+    pub(crate) fn announce(&mut self, conn: ConnId, channel: &str, info: Arc<ClientInfo>, out: &mut dyn Outlet) {
+        let Some(id) = self.hub.find(channel) else { return };
+        let Some(session) = self.sessions.of(conn) else { return };
+        let Some(slot) = session.subscription(id) else { return };
+        self.hub.subscriber_mut(id, session.subscriptions[slot].index).flags |= flag::EMIT_JOIN_LEAVE;
+        self.call_home(Caller::None, channel, HomeCall::Join(info), out);
     }
 
     /// Gives the reservation of a subscription back that will not come about.

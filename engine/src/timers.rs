@@ -89,6 +89,10 @@ impl Engine {
             }
         }
         for (id, offset) in unconfirmed {
+            // A position lost just before may have ended the subscription, or the whole session.
+            if self.sessions.of(conn).is_none_or(|session| session.subscription(id).is_none()) {
+                continue;
+            }
             let channel = self.hub.channel_mut(id);
             channel.checked_at_ms = now_ms;
             let held = Position { offset, epoch: channel.epoch };
@@ -114,7 +118,8 @@ impl Engine {
     pub(crate) fn position_lost(&mut self, channel: &str, held: Position, out: &mut dyn Outlet) {
         let Some(id) = self.hub.find(channel) else { return };
         let local = self.hub.channel(id);
-        if local.epoch != held.epoch {
+        // With a fan-out running, subscribers are behind for no other reason than that; the next check will tell.
+        if local.epoch != held.epoch || local.fan_out.is_some() {
             return;
         }
         // A publication that was on its way during the check has moved subscribers on; those are fine.

@@ -10,7 +10,7 @@ use gyre_proto::ids::ConnId;
 use crate::engine::Engine;
 use crate::hub::flag;
 use crate::limits::REFUSED_LINGER_MS;
-use crate::message::{Caller, HomeCall, SubscribeFacts};
+use crate::message::SubscribeFacts;
 use crate::outlet::Outlet;
 use crate::replies::Refused;
 use crate::rules::{self, Asked, Requested};
@@ -250,14 +250,16 @@ impl Engine {
             time,
             ..ConnectResult::default()
         };
+        out.set_timer(conn, deadline_ms);
+        self.reply(conn, Reply::connect(joining.id, result), out);
+        // A JSON client that recovers what is not JSON is gone now.
+        let Some(session) = self.sessions.of(conn) else { return };
         for subscription in &session.subscriptions {
             self.hub.subscriber_mut(subscription.channel, subscription.index).flags &= !flag::HELD_BACK;
         }
-        out.set_timer(conn, deadline_ms);
-        self.reply(conn, Reply::connect(joining.id, result), out);
         self.deliver_held_back(conn, &std::mem::take(&mut joining.held_back), out);
         for (channel, info) in joining.joins.drain(..) {
-            self.call_home(Caller::None, &channel, HomeCall::Join(info), out);
+            self.announce(conn, &channel, info, out);
         }
     }
 }

@@ -8,7 +8,7 @@ use gyre_proto::ids::ConnId;
 
 use crate::engine::Engine;
 use crate::hub::flag;
-use crate::message::{Caller, HomeCall, SubscribeFacts};
+use crate::message::SubscribeFacts;
 use crate::outlet::Outlet;
 use crate::replies::Refused;
 use crate::rules::{self, Asked, Overrides};
@@ -163,7 +163,7 @@ impl Engine {
             && let Some(session) = self.sessions.of(conn)
         {
             let info = Arc::new(session.client_info(&plan.info));
-            self.call_home(Caller::None, &plan.channel, HomeCall::Join(info), out);
+            self.announce(conn, &plan.channel, info, out);
         }
     }
 
