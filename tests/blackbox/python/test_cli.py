@@ -191,6 +191,19 @@ def test_address_in_use():
             node.end()
 
 
+def test_address_in_use_by_a_node():
+    # Two nodes would each get half of the clients, and neither would tell.
+    with running() as first:
+        second = Gyre(port=first.port)
+        try:
+            second.spawn()
+            assert second.exit_code() == 1
+            assert str(first.port) in second.output() and "in use" in second.output()
+        finally:
+            second.end()
+        assert first.api("info")["nodes"][0]["uid"]
+
+
 def test_dev_mode():
     # The two-minute tour of the README: no key, no token, history; and it must not be reachable from outside.
     port = free_port()
