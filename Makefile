@@ -24,8 +24,8 @@ test: system-deps lint rust loom release deps js python
 lint: system-deps
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check; \
-	else echo "cargo-deny is not installed: licences and advisories are not checked (cargo install cargo-deny)"; fi
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --log-level error check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences and sources are not checked (cargo install cargo-deny)"; fi
 
 # tests/tidy.rs, the rules of this source tree, is one of them.
 rust: system-deps

@@ -254,6 +254,7 @@ impl Engine {
         self.reply(conn, Reply::connect(joining.id, result), out);
         // A JSON client that recovers what is not JSON is gone now.
         let Some(session) = self.sessions.of(conn) else { return };
+        tracing::debug!(client = %session.client, user = &*session.user, "connection established");
         for subscription in &session.subscriptions {
             self.hub.subscriber_mut(subscription.channel, subscription.index).flags &= !flag::HELD_BACK;
         }

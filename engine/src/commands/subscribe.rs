@@ -159,6 +159,10 @@ impl Engine {
             return self.refuse(conn, id, what, Error::UNRECOVERABLE_POSITION, out);
         };
         self.reply(conn, Reply::subscribe(id, result), out);
+        if let Some(session) = self.sessions.of(conn) {
+            let (client, user, channel) = (&session.client, &*session.user, &*plan.channel);
+            tracing::debug!(%client, user, channel, "subscribed");
+        }
         if plan.flags & flag::EMIT_JOIN_LEAVE != 0
             && let Some(session) = self.sessions.of(conn)
         {
