@@ -50,6 +50,9 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
         cores = %layout,
         "starting gyre"
     );
+    if config.sources.file.exists() {
+        tracing::info!(path = %config.sources.file.display(), "using configuration file");
+    }
     raise_file_limit();
     gyre_io::probe()?;
     let listeners = listen(config, layout.0.len())?;
