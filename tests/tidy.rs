@@ -165,7 +165,7 @@ fn lock_files_name_no_host() {
 
 #[test]
 fn no_paths_of_one_machine() {
-    let words = ["/work/", "/tmp/gyre", "/home/", "/root/"];
+    let words = ["/home/", "/root/", "/Users/"];
     let named = sources().into_iter().filter(|source| source.path != THIS_FILE).flat_map(|source| {
         let hits = source.text.lines().enumerate().filter(|(_, line)| words.iter().any(|word| holds_word(line, word)));
         hits.map(|(index, line)| format!("{}:{}: {line}", source.path, index + 1)).collect::<Vec<_>>()
