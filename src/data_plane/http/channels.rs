@@ -13,7 +13,7 @@ use gyre_proto::codes::ApiError;
 
 use super::Core;
 use super::api::{Failure, Outcome};
-use crate::limits::BROADCAST_IN_FLIGHT_MAX;
+use crate::limits::{BROADCAST_IN_FLIGHT_MAX, BROADCAST_SLICE};
 
 /// What publish and broadcast have in common.
 struct Message {
@@ -59,7 +59,10 @@ pub(super) async fn broadcast(core: &Core, body: &[u8]) -> Outcome {
     };
     let mut responses = Vec::with_capacity(request.channels.len());
     let mut in_flight = VecDeque::new();
-    for channel in &request.channels {
+    for (at, channel) in request.channels.iter().enumerate() {
+        if at % BROADCAST_SLICE == BROADCAST_SLICE - 1 {
+            let_others_run().await;
+        }
         if in_flight.len() == BROADCAST_IN_FLIGHT_MAX
             && let Some(first) = in_flight.pop_front()
         {
@@ -97,6 +100,19 @@ where
         Ok(result) => api::PublishResponse::Result(result),
         Err(error) => api::PublishResponse::Error(error),
     }
+}
+
+/// Channels whose home is here are served without a wait; a long list must not keep the core to itself.
+async fn let_others_run() {
+    let mut has_waited = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut has_waited, true) {
+            return std::task::Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
 }
 
 async fn poll_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
