@@ -85,17 +85,6 @@ impl ApiError {
     const fn new(code: u32, message: &'static str) -> Self {
         Self { code, message }
     }
-
-    /// HTTP status in transport error mode.
-    pub const fn http_status(&self) -> u16 {
-        match self.code {
-            102 | 104 => 404,
-            107 | 108 => 400,
-            112 => 416,
-            113 => 409,
-            _ => 500,
-        }
-    }
 }
 
 /// Why the server ends a connection.

@@ -65,6 +65,11 @@ impl Outlet for Hands<'_> {
     }
 
     fn is_congested(&self) -> bool {
-        self.port.backlog_len() > crate::limits::CONGESTED_BACKLOG
+        is_congested(self.port)
     }
+}
+
+/// Whether other cores cannot keep up with this one.
+pub(super) fn is_congested(port: &Port<Parcel>) -> bool {
+    port.backlog_len() > crate::limits::CONGESTED_BACKLOG
 }

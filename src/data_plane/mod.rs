@@ -105,7 +105,7 @@ impl Core {
     }
 
     fn is_congested(&self) -> bool {
-        self.port.borrow().backlog_len() > crate::limits::CONGESTED_BACKLOG
+        hands::is_congested(&self.port.borrow())
     }
 
     fn snapshot(&self, driver: &Driver) -> Snapshot {

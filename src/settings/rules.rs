@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use gyre_engine::rules::{
-    self, ChannelOptions, ChannelSyntax, ClientRules, DataFormat, PersonalChannel, RecoveryMode, Rules,
-};
+use gyre_engine::rules::{self, ChannelOptions, ChannelSyntax, ClientRules, DataFormat, PersonalChannel, Rules};
 use gyre_engine::token::{TokenOptions, Verifier, Verifiers};
 
 use crate::config::types::{self, Channel, Client, Config, Token};
@@ -56,8 +54,6 @@ fn channel_options(options: &types::ChannelOptions) -> anyhow::Result<ChannelOpt
         allow_positioning: options.allow_positioning,
         force_recovery: options.force_recovery,
         allow_recovery: options.allow_recovery,
-        force_recovery_mode: RecoveryMode::Stream,
-        auto_cache_recover: false,
         allow_subscribe_for_client: options.allow_subscribe_for_client,
         allow_subscribe_for_anonymous: options.allow_subscribe_for_anonymous,
         allow_publish_for_client: options.allow_publish_for_client,
@@ -102,10 +98,9 @@ fn client(client: &Client) -> ClientRules {
         history_max_publication_limit: client.history_max_publication_limit.unwrap_or(usize::MAX),
         recovery_max_publication_limit: client.recovery_max_publication_limit.unwrap_or(usize::MAX),
         connect_include_server_time: client.connect_include_server_time,
-        personal_channel: personal.enabled.then(|| PersonalChannel {
-            namespace: personal.personal_channel_namespace.clone(),
-            single_connection: false,
-        }),
+        personal_channel: personal
+            .enabled
+            .then(|| PersonalChannel { namespace: personal.personal_channel_namespace.clone() }),
     }
 }
 

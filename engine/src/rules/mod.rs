@@ -20,7 +20,7 @@ pub use go_regex::go_regex;
 pub use grants::{Asked, Grants, Overrides, subscription_grants};
 pub use names::Resolved;
 pub use namespaces::Namespaces;
-pub use options::{ChannelOptions, RecoveryMode};
+pub use options::ChannelOptions;
 pub use permissions::{
     Requested, Source, connect_requested_channel, may_publish, may_read_history, may_read_presence,
     subscribe_without_token,
@@ -128,8 +128,6 @@ pub struct ClientRules {
 pub struct PersonalChannel {
     /// Empty = the channel has no namespace.
     pub namespace: String,
-    /// A new connection of a user ends the older ones (3504).
-    pub single_connection: bool,
 }
 
 impl Default for ClientRules {

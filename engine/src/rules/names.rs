@@ -200,8 +200,7 @@ mod tests {
         rules.client.personal_channel = Some(PersonalChannel::default());
         assert_eq!(rules.personal_channel("42").as_deref(), Some("#42"));
         assert_eq!(rules.personal_channel(""), None);
-        rules.client.personal_channel =
-            Some(PersonalChannel { namespace: "chat".to_owned(), single_connection: false });
+        rules.client.personal_channel = Some(PersonalChannel { namespace: "chat".to_owned() });
         assert_eq!(rules.personal_channel("42").as_deref(), Some("chat:#42"));
     }
 }

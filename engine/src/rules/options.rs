@@ -28,10 +28,6 @@ pub struct ChannelOptions {
     pub force_recovery: bool,
     /// Clients may ask for recovery.
     pub allow_recovery: bool,
-    /// What a recovering subscription gets.
-    pub force_recovery_mode: RecoveryMode,
-    /// In cache mode, a new subscription gets the latest publication too.
-    pub auto_cache_recover: bool,
 
     /// Users may subscribe without token.
     pub allow_subscribe_for_client: bool,
@@ -68,26 +64,5 @@ impl ChannelOptions {
     /// Whether publications are kept.
     pub fn has_history(&self) -> bool {
         self.history_size > 0 && self.history_ttl_s > 0
-    }
-}
-
-/// What a recovering subscription gets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RecoveryMode {
-    /// Everything missed.
-    #[default]
-    Stream,
-    /// The latest publication.
-    Cache,
-}
-
-impl RecoveryMode {
-    /// Reads the configured word; `None` = unknown.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "" | "stream" => Some(Self::Stream),
-            "cache" => Some(Self::Cache),
-            _ => None,
-        }
     }
 }

@@ -4,7 +4,7 @@
 //! What is a matter of syntax (durations, unknown words, patterns that do not compile) has been refused before, by
 //! whoever made the values.
 
-use super::{ChannelOptions, RecoveryMode, Rules};
+use super::{ChannelOptions, Rules};
 
 impl Rules {
     /// The first contradiction, as `key: what is wrong`.
@@ -39,7 +39,6 @@ impl Rules {
             0 => self.history_meta_ttl_s,
             own => own,
         };
-        let is_cache = options.force_recovery_mode == RecoveryMode::Cache;
         let contradictions = [
             (options.history_size > 0 && options.history_ttl_s == 0, "history_size is set but history_ttl is not"),
             (options.history_ttl_s > 0 && options.history_size == 0, "history_ttl is set but history_size is not"),
@@ -51,10 +50,6 @@ impl Rules {
                 options.force_recovery && !options.has_history(),
                 "force_recovery needs history: set history_size and history_ttl",
             ),
-            (
-                options.auto_cache_recover && !(options.force_recovery && is_cache),
-                "auto_cache_recover needs force_recovery and force_recovery_mode: cache",
-            ),
         ];
         match contradictions.into_iter().find(|(is_there, _)| *is_there) {
             Some((_, what)) => Err(what.to_owned()),
@@ -64,20 +59,11 @@ impl Rules {
 
     fn validate_personal_channel(&self) -> Result<(), String> {
         let Some(personal) = &self.client.personal_channel else { return Ok(()) };
-        let (options, place) = match &*personal.namespace {
-            "" => (&self.without_namespace, "channel.without_namespace".to_owned()),
-            name => {
-                let options = self
-                    .namespaces
-                    .find(name)
-                    .ok_or_else(|| format!("personal_channel_namespace: there is no namespace \"{name}\""))?;
-                (options, format!("namespace \"{name}\""))
-            }
-        };
-        if personal.single_connection && !options.presence {
-            return Err(format!("single_connection needs presence in {place}"));
+        match &*personal.namespace {
+            "" => Ok(()),
+            name if self.namespaces.find(name).is_some() => Ok(()),
+            name => Err(format!("personal_channel_namespace: there is no namespace \"{name}\"")),
         }
-        Ok(())
     }
 }
 
@@ -93,20 +79,12 @@ mod tests {
 
     type Set = fn(&mut ChannelOptions);
 
-    const CONTRADICTIONS: [(Set, &str); 7] = [
+    const CONTRADICTIONS: [(Set, &str); 5] = [
         (|o| o.history_size = 10, "history_size is set but history_ttl is not"),
         (|o| o.history_ttl_s = 10, "history_ttl is set but history_size is not"),
         (|o| (o.history_size, o.history_ttl_s) = (1, 721 * 3600), "history_ttl is greater than"),
         (|o| (o.history_size, o.history_ttl_s, o.history_meta_ttl_s) = (1, 60, 59), "history_ttl is greater than"),
         (|o| o.force_recovery = true, "force_recovery needs history"),
-        (|o| o.auto_cache_recover = true, "auto_cache_recover needs"),
-        (
-            |o| {
-                (o.history_size, o.history_ttl_s) = (1, 60);
-                (o.force_recovery, o.auto_cache_recover) = (true, true);
-            },
-            "auto_cache_recover needs",
-        ),
     ];
 
     const FINE: [Set; 4] = [
@@ -115,8 +93,7 @@ mod tests {
         |o| o.force_positioning = true,
         |o| {
             (o.history_size, o.history_ttl_s) = (1, 60);
-            (o.force_recovery, o.auto_cache_recover) = (true, true);
-            o.force_recovery_mode = RecoveryMode::Cache;
+            o.force_recovery = true;
         },
     ];
 
@@ -161,23 +138,18 @@ mod tests {
         assert_eq!(message, "channel.namespaces[1] \"chat\": name is used by an earlier namespace");
     }
 
-    /// Single connection reads presence; without it old connections would stay.
+    /// A personal channel in a namespace that does not exist would refuse every connect.
     #[test]
     fn personal_channels() {
-        let with = |namespace: &str, single_connection, presence| {
+        let with = |namespace: &str| {
             let mut rules = Rules::default();
-            rules.without_namespace.presence = presence;
-            rules.namespaces.insert("personal", ChannelOptions { presence, ..ChannelOptions::default() });
-            rules.client.personal_channel =
-                Some(PersonalChannel { namespace: namespace.to_owned(), single_connection });
+            rules.namespaces.insert("personal", ChannelOptions::default());
+            rules.client.personal_channel = Some(PersonalChannel { namespace: namespace.to_owned() });
             rules.validate()
         };
-        assert!(with("", false, false).is_ok());
-        assert!(with("", true, true).is_ok());
-        assert!(with("", true, false).unwrap_err().ends_with("presence in channel.without_namespace"));
-        assert!(with("personal", true, true).is_ok());
-        assert!(with("personal", true, false).unwrap_err().ends_with("presence in namespace \"personal\""));
-        assert!(with("nope", false, true).unwrap_err().ends_with("there is no namespace \"nope\""));
+        assert!(with("").is_ok());
+        assert!(with("personal").is_ok());
+        assert!(with("nope").unwrap_err().ends_with("there is no namespace \"nope\""));
     }
 
     /// Either half of the heartbeat may be off, but a pong must be due before the next ping.

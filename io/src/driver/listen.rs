@@ -50,11 +50,6 @@ impl Listener {
     pub fn set_send_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
         self.0.set_send_buffer_size(bytes)
     }
-
-    /// Fixes the kernel's receive buffer of connections it accepts, instead of letting the kernel grow it.
-    pub fn set_receive_buffer_bytes(&self, bytes: usize) -> io::Result<()> {
-        self.0.set_recv_buffer_size(bytes)
-    }
 }
 
 /// Listens on `address` with one socket for each of `cores`. Port 0 picks a free port, the same for all.

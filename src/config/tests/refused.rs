@@ -7,6 +7,23 @@ use crate::config::schema::{Field, ROOT};
 #[test]
 fn contradictions_are_refused() {
     let options = |options: Value| json!({"channel": {"namespaces": [{"name": "first"}, options]}});
+    let personal = |presence: bool| {
+        json!({
+            "client": {"subscribe_to_user_personal_channel": {
+                "enabled": true, "single_connection": true, "personal_channel_namespace": "own"
+            }},
+            "channel": {"namespaces": [{"name": "own", "presence": presence}]}
+        })
+    };
+    load(personal(true), &[], &[]);
+    load(
+        options(json!({
+            "name": "chat", "history_size": 1, "history_ttl": "1s", "force_recovery": true, "auto_cache_recover": true,
+            "force_recovery_mode": "cache"
+        })),
+        &[],
+        &[],
+    );
     for (file, expected) in [
         (
             options(json!({"name": "chat", "history_size": 1})),
@@ -18,6 +35,18 @@ fn contradictions_are_refused() {
             "1.5s is not a whole number of seconds",
         ),
         (options(json!({"name": "chat", "history_size": 1, "history_ttl": "721h"})), "is longer than history_meta_ttl"),
+        (options(json!({"name": "chat", "auto_cache_recover": true})), "auto_cache_recover: namespace \"chat\": needs"),
+        (
+            options(json!({
+                "name": "chat", "history_size": 1, "history_ttl": "1s", "force_recovery": true, "auto_cache_recover": true
+            })),
+            "needs force_recovery and force_recovery_mode cache",
+        ),
+        (
+            json!({"client": {"subscribe_to_user_personal_channel": {"enabled": true, "single_connection": true}}}),
+            "single_connection: needs presence in channel.without_namespace",
+        ),
+        (personal(false), "single_connection: needs presence in"),
         (options(json!({"name": "c"})), "at least two characters"),
         (options(json!({"name": "first"})), "used twice"),
         (options(json!({"name": "chat", "subscription_type": "maps"})), "\"maps\" is unknown; it can be stream"),
