@@ -7,13 +7,11 @@
 use foldhash::fast::FixedState;
 use gyre_proto::Encoding;
 use gyre_proto::ids::ConnId;
-use hashbrown::HashTable;
-use slab::Slab;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use crate::by_name::{ByName, Named};
 use crate::delivery::Delivery;
 use crate::position::Epoch;
 
@@ -90,14 +88,18 @@ pub(crate) struct LocalChannel {
     pub(crate) fan_out: Option<Box<FanOut>>,
 }
 
+impl Named for LocalChannel {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// What else moved when a subscriber was taken out: the subscription `slot` of `conn` is now at `index`.
 pub(crate) type Moved = SmallVec<[(ConnId, u16, u32); 2]>;
 
 #[derive(Debug)]
 pub(crate) struct Hub {
-    channels: Slab<LocalChannel>,
-    by_name: HashTable<u32>,
-    hasher: FixedState,
+    channels: ByName<LocalChannel>,
     subscriptions: u64,
     /// Deliveries in the fan-outs of all channels.
     pub(crate) queued: usize,
@@ -105,13 +107,7 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            channels: Slab::new(),
-            by_name: HashTable::new(),
-            hasher: FixedState::with_seed(seed),
-            subscriptions: 0,
-            queued: 0,
-        }
+        Self { channels: ByName::new(FixedState::with_seed(seed)), subscriptions: 0, queued: 0 }
     }
 
     /// Subscriptions of this core.
@@ -120,53 +116,37 @@ impl Hub {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &LocalChannel> {
-        self.channels.iter().map(|(_, channel)| channel)
+        self.channels.iter()
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<ChannelId> {
-        let channels = &self.channels;
-        self.by_name
-            .find(self.hasher.hash_one(name), |&id| *channels[id as usize].name == *name)
-            .map(|&id| ChannelId(id))
+        self.channels.find(name).map(ChannelId)
     }
 
     /// Holds the channel for a subscription that is being set up.
     pub(crate) fn reserve(&mut self, name: &str, encoding: Encoding) -> ChannelId {
-        let id = match self.find(name) {
-            Some(id) => id,
-            None => {
-                let id = self.channels.insert(LocalChannel {
-                    name: name.into(),
-                    subscribers: SmallVec::new(),
-                    holders: [0; 2],
-                    epoch: Epoch::NONE,
-                    checked_at_ms: 0,
-                    arrived: 0,
-                    fan_out: None,
-                }) as u32;
-                let (channels, hasher) = (&self.channels, &self.hasher);
-                self.by_name
-                    .insert_unique(hasher.hash_one(name), id, |&id| hasher.hash_one(&*channels[id as usize].name));
-                ChannelId(id)
-            }
-        };
-        self.channels[id.0 as usize].holders[encoding as usize] += 1;
-        id
+        let id = self.channels.find_or_insert(name, || LocalChannel {
+            name: name.into(),
+            subscribers: SmallVec::new(),
+            holders: [0; 2],
+            epoch: Epoch::NONE,
+            checked_at_ms: 0,
+            arrived: 0,
+            fan_out: None,
+        });
+        self.channels[id].holders[encoding as usize] += 1;
+        ChannelId(id)
     }
 
     /// Gives a reservation up, or the hold of a subscriber taken out before. `true` = the core has lost interest in
     /// this encoding.
     pub(crate) fn release(&mut self, id: ChannelId, encoding: Encoding) -> bool {
-        let channel = &mut self.channels[id.0 as usize];
+        let channel = &mut self.channels[id.0];
         channel.holders[encoding as usize] -= 1;
         let lost = channel.holders[encoding as usize] == 0;
         if channel.holders == [0; 2] {
-            let hash = self.hasher.hash_one(&*channel.name);
-            if let Ok(entry) = self.by_name.find_entry(hash, |&other| other == id.0) {
-                entry.remove();
-            }
-            let gone = self.channels.remove(id.0 as usize);
-            self.queued -= gone.fan_out.map_or(0, |f| f.pass.len() + f.waiting.len());
+            let gone = self.channels.remove(id.0);
+            self.queued -= gone.and_then(|gone| gone.fan_out).map_or(0, |f| f.pass.len() + f.waiting.len());
         }
         lost
     }
@@ -174,7 +154,7 @@ impl Hub {
     /// Turns a reservation into a subscriber; returns its index.
     pub(crate) fn admit(&mut self, id: ChannelId, mut subscriber: Subscriber) -> u32 {
         self.subscriptions += 1;
-        let channel = &mut self.channels[id.0 as usize];
+        let channel = &mut self.channels[id.0];
         if channel.fan_out.is_some() {
             subscriber.flags |= flag::LATE;
             subscriber.since = channel.arrived;
@@ -190,7 +170,7 @@ impl Hub {
     /// and only then the end of the list moves in.
     pub(crate) fn take_out(&mut self, id: ChannelId, index: u32) -> (Subscriber, Moved) {
         self.subscriptions -= 1;
-        let channel = &mut self.channels[id.0 as usize];
+        let channel = &mut self.channels[id.0];
         let subscribers = &mut channel.subscribers;
         let mut hole = index as usize;
         let gone = subscribers[hole];
@@ -217,20 +197,20 @@ impl Hub {
 
     /// The channel; ids are handed out by `reserve` and valid until the matching `release`.
     pub(crate) fn channel(&self, id: ChannelId) -> &LocalChannel {
-        &self.channels[id.0 as usize]
+        &self.channels[id.0]
     }
 
     pub(crate) fn channel_mut(&mut self, id: ChannelId) -> &mut LocalChannel {
-        &mut self.channels[id.0 as usize]
+        &mut self.channels[id.0]
     }
 
     /// The channel, if it is still there.
     pub(crate) fn try_channel_mut(&mut self, id: ChannelId) -> Option<&mut LocalChannel> {
-        self.channels.get_mut(id.0 as usize)
+        self.channels.get_mut(id.0)
     }
 
     pub(crate) fn subscriber_mut(&mut self, id: ChannelId, index: u32) -> &mut Subscriber {
-        &mut self.channels[id.0 as usize].subscribers[index as usize]
+        &mut self.channels[id.0].subscribers[index as usize]
     }
 }
 

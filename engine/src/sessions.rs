@@ -7,79 +7,74 @@ use gyre_proto::ids::ConnId;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
+use crate::by_name::shrink_if_sparse;
+use crate::chunks::Chunks;
 use crate::session::Session;
 
 const NOBODY: u32 = u32::MAX;
 
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    /// Index = index of the connection.
-    slots: Vec<Option<Box<Session>>>,
+    /// By index of the connection.
+    slots: Chunks<Session>,
     first_of_user: HashTable<u32>,
     hasher: FixedState,
-    len: usize,
 }
 
 impl Sessions {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { slots: Vec::new(), first_of_user: HashTable::new(), hasher: FixedState::with_seed(seed), len: 0 }
+        Self { slots: Chunks::new(), first_of_user: HashTable::new(), hasher: FixedState::with_seed(seed) }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.slots.len()
     }
 
     pub(crate) fn insert(&mut self, session: Session) {
-        let index = session.conn.index as usize;
-        if self.slots.len() <= index {
-            self.slots.resize_with(index + 1, || None);
-        }
-        self.slots[index] = Some(Box::new(session));
-        self.len += 1;
+        self.slots.put(session.conn.index, session);
     }
 
     pub(crate) fn of(&self, conn: ConnId) -> Option<&Session> {
-        self.slots.get(conn.index as usize)?.as_deref().filter(|s| s.conn == conn)
+        self.slots.get(conn.index).filter(|s| s.conn == conn)
     }
 
     pub(crate) fn of_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
-        self.slots.get_mut(conn.index as usize)?.as_deref_mut().filter(|s| s.conn == conn)
+        self.slots.get_mut(conn.index).filter(|s| s.conn == conn)
     }
 
-    pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Box<Session>> {
+    pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Session> {
         self.of(conn)?;
-        self.len -= 1;
-        self.slots[conn.index as usize].take()
+        self.slots.remove(conn.index)
     }
 
     /// The connection of the session at an index.
     pub(crate) fn at(&self, index: u32) -> Option<ConnId> {
-        self.slots.get(index as usize)?.as_ref().map(|session| session.conn)
+        self.slots.get(index).map(|session| session.conn)
     }
 
     /// Every session's connection.
     pub(crate) fn conns(&self) -> Vec<ConnId> {
-        self.slots.iter().flatten().map(|s| s.conn).collect()
+        self.slots.iter().map(|s| s.conn).collect()
     }
 
     /// Puts a session into the list of its user. `true` = it is the first one there.
     pub(crate) fn list(&mut self, conn: ConnId) -> bool {
         let (slots, hasher) = (&mut self.slots, &self.hasher);
-        let Some(session) = slots.get(conn.index as usize).and_then(Option::as_deref) else { return false };
+        let Some(session) = slots.get(conn.index) else { return false };
         let hash = hasher.hash_one(&*session.user);
-        let same_user = |index: &u32| slots[*index as usize].as_ref().is_some_and(|other| other.user == session.user);
+        let same_user = |index: &u32| slots.get(*index).is_some_and(|other| other.user == session.user);
         let first = match self.first_of_user.find_mut(hash, same_user) {
             Some(first) => std::mem::replace(first, conn.index),
             None => {
-                let rehash = |index: &u32| slots[*index as usize].as_ref().map_or(0, |s| hasher.hash_one(&*s.user));
+                let rehash = |index: &u32| slots.get(*index).map_or(0, |s| hasher.hash_one(&*s.user));
                 self.first_of_user.insert_unique(hash, conn.index, rehash);
                 NOBODY
             }
         };
-        if let Some(Some(next)) = self.slots.get_mut(first as usize) {
+        if let Some(next) = self.slots.get_mut(first) {
             next.previous_of_user = conn.index;
         }
-        if let Some(session) = &mut self.slots[conn.index as usize] {
+        if let Some(session) = self.slots.get_mut(conn.index) {
             (session.next_of_user, session.previous_of_user, session.is_listed) = (first, NOBODY, true);
         }
         first == NOBODY
@@ -91,11 +86,11 @@ impl Sessions {
             return false;
         }
         let (next, previous) = (session.next_of_user, session.previous_of_user);
-        if let Some(Some(next)) = self.slots.get_mut(next as usize) {
+        if let Some(next) = self.slots.get_mut(next) {
             next.previous_of_user = previous;
         }
         if previous != NOBODY {
-            if let Some(previous) = &mut self.slots[previous as usize] {
+            if let Some(previous) = self.slots.get_mut(previous) {
                 previous.next_of_user = next;
             }
             return false;
@@ -108,17 +103,20 @@ impl Sessions {
             }
             entry.remove();
         }
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let rehash = |index: &u32| slots.get(*index).map_or(0, |s| hasher.hash_one(&*s.user));
+        shrink_if_sparse(&mut self.first_of_user, rehash);
         true
     }
 
     /// The connections of a user, newest first.
     pub(crate) fn of_user(&self, user: &str) -> Vec<ConnId> {
         let slots = &self.slots;
-        let is_user = |index: &u32| slots[*index as usize].as_ref().is_some_and(|session| *session.user == *user);
+        let is_user = |index: &u32| slots.get(*index).is_some_and(|session| *session.user == *user);
         let first = self.first_of_user.find(self.hasher.hash_one(user), is_user).copied();
         let mut next = first.unwrap_or(NOBODY);
         let walk = std::iter::from_fn(|| {
-            let session = slots.get(next as usize)?.as_ref()?;
+            let session = slots.get(next)?;
             next = session.next_of_user;
             Some(session.conn)
         });

@@ -3,6 +3,7 @@
 //! A call changes one channel and says what follows from it: a reply for the caller, a delivery for the cores with
 //! subscribers. Nothing here knows sessions.
 
+mod interest;
 mod stream;
 
 use std::cmp::Reverse;
@@ -10,16 +11,17 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use gyre_proto::Encoding;
 use gyre_proto::client::ClientInfo;
-use gyre_proto::ids::CoreId;
 use hashbrown::{HashMap, HashSet};
 
+use crate::by_name::{ByName, Named};
 use crate::delivery::Delivery;
 use crate::limits::IDEMPOTENCY_TTL_MS;
 use crate::message::{HistoryCall, HomeCall, HomeReply, PublishCall, SubscribeCall, SubscribeFacts, UnsubscribeCall};
 use crate::position::{Epoch, Position};
 use crate::session::ClientId;
+pub(crate) use interest::Interest;
+use interest::Interested;
 use stream::Stream;
 
 type Map<K, V> = HashMap<K, V, FixedState>;
@@ -27,64 +29,48 @@ type Map<K, V> = HashMap<K, V, FixedState>;
 /// By idempotency key: the position of the publication, and when it is forgotten.
 type Results = Map<Box<str>, (Position, u64)>;
 
-/// Cores with subscribers of a channel, one bit each, per encoding they need.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Interest {
-    json: u128,
-    protobuf: u128,
-}
-
-impl Interest {
-    fn mask_mut(&mut self, encoding: Encoding) -> &mut u128 {
-        match encoding {
-            Encoding::Json => &mut self.json,
-            Encoding::Protobuf => &mut self.protobuf,
-        }
-    }
-
-    fn is_empty(self) -> bool {
-        self.json | self.protobuf == 0
-    }
-
-    /// Whether some core needs `encoding`.
-    pub(crate) fn needs(self, encoding: Encoding) -> bool {
-        match encoding {
-            Encoding::Json => self.json != 0,
-            Encoding::Protobuf => self.protobuf != 0,
-        }
-    }
-
-    /// The cores, ascending.
-    pub(crate) fn cores(self) -> impl Iterator<Item = CoreId> {
-        let mut left = self.json | self.protobuf;
-        std::iter::from_fn(move || {
-            let core = left.trailing_zeros();
-            (left != 0).then(|| {
-                left &= left - 1;
-                CoreId(core as u16)
-            })
-        })
-    }
-}
-
-#[derive(Debug, Default)]
+/// A channel whose home is here. Most have subscribers on one core and nothing else, and there are very many of them.
+#[derive(Debug)]
 struct HomeChannel {
-    interest: Interest,
-    stream: Option<Box<Stream>>,
-    presence: Option<Box<Map<ClientId, Arc<ClientInfo>>>>,
-    results: Option<Box<Results>>,
+    name: Box<str>,
+    interest: Interested,
+    kept: Option<Box<Kept>>,
     /// The sweep queue holds an entry for this channel.
     is_queued: bool,
 }
 
+/// What outlives a publication.
+#[derive(Debug, Default)]
+struct Kept {
+    stream: Option<Stream>,
+    presence: Option<Map<ClientId, Arc<ClientInfo>>>,
+    results: Option<Results>,
+}
+
+impl Named for HomeChannel {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl HomeChannel {
+    fn new(name: &str) -> Self {
+        Self { name: name.into(), interest: Interested::default(), kept: None, is_queued: false }
+    }
+
+    /// Drops what holds nothing any more.
+    fn trim(&mut self) {
+        self.kept.take_if(|kept| kept.stream.is_none() && kept.presence.is_none() && kept.results.is_none());
+    }
+
     fn is_unused(&self) -> bool {
-        self.interest.is_empty() && self.stream.is_none() && self.presence.is_none() && self.results.is_none()
+        self.interest.masks().is_empty() && self.kept.is_none()
     }
 
     fn sweep_at_ms(&self) -> Option<u64> {
-        let results = self.results.as_ref().and_then(|r| r.values().map(|(_, until)| *until).min());
-        let stream = self.stream.as_ref().map(|s| s.sweep_at_ms());
+        let kept = self.kept.as_ref()?;
+        let results = kept.results.as_ref().and_then(|r| r.values().map(|(_, until)| *until).min());
+        let stream = kept.stream.as_ref().map(|s| s.sweep_at_ms());
         match (results, stream) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -107,7 +93,7 @@ impl From<HomeReply> for Outcome {
 
 #[derive(Debug)]
 pub(crate) struct Home {
-    channels: Map<Box<str>, HomeChannel>,
+    channels: ByName<HomeChannel>,
     hasher: FixedState,
     rng: fastrand::Rng,
     /// When to look at a channel again, earliest first.
@@ -120,7 +106,7 @@ impl Home {
     pub(crate) fn new(seed: u64) -> Self {
         let hasher = FixedState::with_seed(seed);
         Self {
-            channels: HashMap::with_hasher(hasher.clone()),
+            channels: ByName::new(hasher.clone()),
             hasher,
             rng: fastrand::Rng::with_seed(seed),
             sweeps: BinaryHeap::new(),
@@ -134,18 +120,17 @@ impl Home {
     }
 
     pub(crate) fn call(&mut self, name: &str, call: HomeCall, now_ms: u64) -> Outcome {
-        let channel = match self.channels.get_mut(name) {
-            Some(channel) => channel,
-            None => self.channels.entry(name.into()).or_default(),
-        };
-        let had_interest = !channel.interest.is_empty();
+        let id = self.channels.find_or_insert(name, || HomeChannel::new(name));
+        let channel = &mut self.channels[id];
+        let had_interest = !channel.interest.masks().is_empty();
         let mut at = Call { channel, name, now_ms, rng: &mut self.rng, hasher: self.hasher.clone() };
         let outcome = match call {
             HomeCall::Subscribe(call) => at.subscribe(call),
             HomeCall::Unsubscribe(call) => at.unsubscribe(call),
             HomeCall::Join(info) => at.tell(|name, interest| Delivery::join(name, &info, interest)),
             HomeCall::Renew(client, info) => {
-                if let Some(known) = at.channel.presence.as_mut().and_then(|presence| presence.get_mut(&client)) {
+                let presence = at.channel.kept.as_mut().and_then(|kept| kept.presence.as_mut());
+                if let Some(known) = presence.and_then(|presence| presence.get_mut(&client)) {
                     *known = info;
                 }
                 Outcome::default()
@@ -153,7 +138,7 @@ impl Home {
             HomeCall::Publish(call) => at.publish(call),
             HomeCall::History(call) => at.history(&call),
             HomeCall::HistoryRemove => {
-                if let Some(stream) = &mut at.channel.stream {
+                if let Some(stream) = at.channel.kept.as_mut().and_then(|kept| kept.stream.as_mut()) {
                     stream.clear();
                 }
                 HomeReply::Done.into()
@@ -162,13 +147,14 @@ impl Home {
             HomeCall::PresenceStats => at.presence_stats(),
             HomeCall::CheckPosition { held, meta_ttl_ms, .. } => at.check_position(held, meta_ttl_ms),
         };
-        match (had_interest, !channel.interest.is_empty()) {
+        channel.trim();
+        match (had_interest, !channel.interest.masks().is_empty()) {
             (false, true) => self.interesting += 1,
             (true, false) => self.interesting -= 1,
             _ => {}
         }
         if channel.is_unused() {
-            self.channels.remove(name);
+            self.channels.remove(id);
         } else if !channel.is_queued
             && let Some(at_ms) = channel.sweep_at_ms()
         {
@@ -184,17 +170,21 @@ impl Home {
             && *at_ms <= now_ms
             && let Some(Reverse((_, name))) = self.sweeps.pop()
         {
-            let Some(channel) = self.channels.get_mut(&name) else { continue };
-            channel.stream.take_if(|stream| !stream.sweep(now_ms));
-            channel.results.take_if(|results| {
-                results.retain(|_, (_, until_ms)| *until_ms > now_ms);
-                results.is_empty()
-            });
+            let Some(id) = self.channels.find(&name) else { continue };
+            let channel = &mut self.channels[id];
+            if let Some(kept) = &mut channel.kept {
+                kept.stream.take_if(|stream| !stream.sweep(now_ms));
+                kept.results.take_if(|results| {
+                    results.retain(|_, (_, until_ms)| *until_ms > now_ms);
+                    results.is_empty()
+                });
+            }
+            channel.trim();
             match channel.sweep_at_ms() {
                 // Never at once again: an entry that the sweep could not drop must not spin here.
                 Some(at_ms) => self.sweeps.push(Reverse((at_ms.max(now_ms + 1), name))),
                 None if channel.is_unused() => {
-                    self.channels.remove(&name);
+                    self.channels.remove(id);
                 }
                 None => channel.is_queued = false,
             }
@@ -215,26 +205,26 @@ impl Call<'_> {
     /// The stream, made on first access and renewed by every one.
     fn stream(&mut self, meta_ttl_ms: u64) -> &mut Stream {
         let (now_ms, rng) = (self.now_ms, &mut *self.rng);
-        self.channel.stream.take_if(|stream| !stream.sweep(now_ms));
-        let stream =
-            self.channel.stream.get_or_insert_with(|| Box::new(Stream::new(Epoch::random(rng), now_ms, meta_ttl_ms)));
+        let kept = self.channel.kept.get_or_insert_default();
+        kept.stream.take_if(|stream| !stream.sweep(now_ms));
+        let stream = kept.stream.get_or_insert_with(|| Stream::new(Epoch::random(rng), now_ms, meta_ttl_ms));
         stream.touch(now_ms, meta_ttl_ms);
         stream
     }
 
     /// Sends what `prepare` makes to the cores with subscribers, if there are any.
     fn tell(&self, prepare: impl FnOnce(&str, Interest) -> Delivery) -> Outcome {
-        let interest = self.channel.interest;
+        let interest = self.channel.interest.masks();
         let delivery = (!interest.is_empty()).then(|| (Arc::new(prepare(self.name, interest)), interest));
         Outcome { reply: None, delivery }
     }
 
     fn subscribe(&mut self, call: SubscribeCall) -> Outcome {
-        *self.channel.interest.mask_mut(call.encoding) |= 1 << call.core.0;
+        self.channel.interest.add(call.core, call.encoding);
         if let Some((client, info)) = call.member {
             let hasher = self.hasher.clone();
-            let presence = self.channel.presence.get_or_insert_with(|| Box::new(HashMap::with_hasher(hasher)));
-            presence.insert(client, info);
+            let kept = self.channel.kept.get_or_insert_default();
+            kept.presence.get_or_insert_with(|| HashMap::with_hasher(hasher)).insert(client, info);
         }
         let now_ms = self.now_ms;
         let facts = match call.position {
@@ -252,10 +242,10 @@ impl Call<'_> {
 
     fn unsubscribe(&mut self, call: UnsubscribeCall) -> Outcome {
         if let Some((core, encoding)) = call.lost_interest {
-            *self.channel.interest.mask_mut(encoding) &= !(1 << core.0);
+            self.channel.interest.remove(core, encoding);
         }
-        if let Some(client) = call.client {
-            self.channel.presence.take_if(|presence| {
+        if let (Some(client), Some(kept)) = (call.client, &mut self.channel.kept) {
+            kept.presence.take_if(|presence| {
                 presence.remove(&client);
                 presence.is_empty()
             });
@@ -269,7 +259,8 @@ impl Call<'_> {
     fn publish(&mut self, call: PublishCall) -> Outcome {
         let now_ms = self.now_ms;
         if !call.idempotency_key.is_empty()
-            && let Some((position, until_ms)) = self.channel.results.as_ref().and_then(|r| r.get(&call.idempotency_key))
+            && let Some(results) = self.channel.kept.as_ref().and_then(|kept| kept.results.as_ref())
+            && let Some((position, until_ms)) = results.get(&call.idempotency_key)
             && *until_ms > now_ms
         {
             return HomeReply::Published(*position).into();
@@ -287,7 +278,8 @@ impl Call<'_> {
         };
         if !call.idempotency_key.is_empty() {
             let hasher = self.hasher.clone();
-            let results = self.channel.results.get_or_insert_with(|| Box::new(HashMap::with_hasher(hasher)));
+            let kept = self.channel.kept.get_or_insert_default();
+            let results = kept.results.get_or_insert_with(|| HashMap::with_hasher(hasher));
             results.insert(call.idempotency_key, (position, now_ms + IDEMPOTENCY_TTL_MS));
         }
         Outcome { reply: Some(HomeReply::Published(position)), ..outcome }
@@ -299,12 +291,12 @@ impl Call<'_> {
     }
 
     fn presence(&self) -> Outcome {
-        let members = self.channel.presence.iter().flat_map(|p| p.iter());
+        let members = self.channel.kept.iter().filter_map(|kept| kept.presence.as_ref()).flatten();
         HomeReply::Presence(members.map(|(client, info)| (*client, Arc::clone(info))).collect()).into()
     }
 
     fn presence_stats(&self) -> Outcome {
-        let Some(presence) = &self.channel.presence else {
+        let Some(presence) = self.channel.kept.as_ref().and_then(|kept| kept.presence.as_ref()) else {
             return HomeReply::PresenceStats { clients: 0, users: 0 }.into();
         };
         let mut users = HashSet::with_hasher(self.hasher.clone());
