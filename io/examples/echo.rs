@@ -15,14 +15,15 @@ use gyre_io::{
     Busy, Closed, CoreOptions, Driver, FrameKind, Handler, WebSocketOptions, bind_listeners, probe, spawn, spawn_core,
 };
 use gyre_proto::ids::{ConnId, CoreId};
-use gyre_proto::ws::{Opcode, handshake};
+use gyre_proto::ws::{Opcode, Role, handshake};
 use http_body_util::{BodyExt, Full};
 
 use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 
-const OPTIONS: WebSocketOptions = WebSocketOptions { message_size_max: 16 * 1024 * 1024, validate_utf8: true };
+const OPTIONS: WebSocketOptions =
+    WebSocketOptions { message_size_max: 16 * 1024 * 1024, validate_utf8: true, role: Role::Server };
 
 /// Answers every message with itself.
 struct Echo {

@@ -8,6 +8,9 @@
 #![warn(missing_docs)]
 
 mod backend;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod driver;
 pub mod http;
 mod limits;
@@ -20,8 +23,8 @@ mod wheel;
 
 pub use backend::{ProbeError, probe, spawn};
 pub use driver::{
-    BindError, Busy, Closed, CoreHandle, CoreOptions, Driver, DriverStats, Handler, Listener, bind_listeners,
-    spawn_core,
+    BindError, Busy, Closed, CoreHandle, CoreOptions, Dial, Driver, DriverStats, Handler, Listener, Then,
+    UpgradeRequest, bind_listeners, receive_buffers, spawn_core,
 };
 pub use palette::{FrameId, FrameKind};
 pub use stream::Stream;

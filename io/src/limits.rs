@@ -10,8 +10,11 @@ pub(crate) const SUBMISSIONS: u32 = 1024;
 pub(crate) const COMPLETIONS: u32 = 4 * SUBMISSIONS;
 
 /// Receive buffers of a core, and their size: 2 MiB in all. Measured: more buffers did not help, larger ones only cost
-/// cache. One buffer is also the most that a stream reads ahead of hyper.
-pub(crate) const RECEIVE_BUFFERS: u16 = 1024;
+/// cache. Where many cores share a CPU each has fewer, for they are a good part of its memory (`receive_buffers`); a turn
+/// with more completions than buffers costs repeated receives. One buffer is also the most that a stream reads ahead of
+/// hyper.
+pub(crate) const RECEIVE_BUFFERS_MIN: u16 = 256;
+pub(crate) const RECEIVE_BUFFERS_MAX: u16 = 1024;
 pub(crate) const RECEIVE_BUFFER_BYTES: usize = 2048;
 
 /// Slots of a connection table of one core: 24 bits of an operation's user_data, and beyond it the kernel's own bound
@@ -31,6 +34,11 @@ pub(crate) const JOIN_BYTES: usize = 256 * 1024;
 /// Memory that the palette keeps from one turn to the next. A turn with larger frames gives the excess back.
 pub(crate) const PALETTE_KEEP_BYTES: usize = 1024 * 1024;
 
+/// Chunks in which the unsent bytes of a connection are kept: small for one that is late by a few messages, and the most
+/// that is allocated, and offered to the socket, at a time.
+pub(crate) const PENDING_CHUNK_MIN: usize = 2 * 1024;
+pub(crate) const PENDING_CHUNK_MAX: usize = 32 * 1024;
+
 /// Unsent bytes at which a stream stops taking bytes from hyper.
 pub(crate) const STREAM_UNSENT_MAX: u32 = 64 * 1024;
 
@@ -39,6 +47,10 @@ pub(crate) const CLOSE_WAIT_MS: u64 = 5_000;
 
 /// Time until somebody must have taken a new connection (`http::serve`) or gone on with an upgraded one.
 pub(crate) const UNCLAIMED_MS: u64 = 10_000;
+
+/// Longest head of an answer to our upgrade, and its most headers. Proxies add some; nobody needs more than this.
+pub(crate) const ANSWER_HEAD_MAX: usize = 16 * 1024;
+pub(crate) const ANSWER_HEADERS_MAX: usize = 64;
 
 /// Pause after an accept failed, typically because a table is full: long enough not to spin.
 pub(crate) const ACCEPT_RETRY_MS: u64 = 50;
@@ -69,10 +81,10 @@ pub(crate) const MESH_DRAIN_MAX: usize = 256;
 pub(crate) const TASK_ROUNDS_MAX: u32 = 8;
 
 const _: () = {
-    assert!(RECEIVE_BUFFERS.is_power_of_two());
-    assert!((RECEIVE_BUFFERS as usize * 16).is_multiple_of(4096));
-    assert!((RECEIVE_BUFFERS as usize * RECEIVE_BUFFER_BYTES).is_multiple_of(4096));
-    assert!(RECEIVE_BUFFERS as u32 <= COMPLETIONS);
+    assert!(RECEIVE_BUFFERS_MIN.is_power_of_two() && RECEIVE_BUFFERS_MAX.is_power_of_two());
+    assert!((RECEIVE_BUFFERS_MIN as usize * 16).is_multiple_of(4096));
+    assert!((RECEIVE_BUFFERS_MIN as usize * RECEIVE_BUFFER_BYTES).is_multiple_of(4096));
+    assert!(RECEIVE_BUFFERS_MAX as u32 <= COMPLETIONS);
     assert!(CONNECTIONS_MAX <= 1 << 24);
     assert!(STREAM_UNSENT_MAX as usize >= RECEIVE_BUFFER_BYTES);
 };

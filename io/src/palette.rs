@@ -30,7 +30,7 @@ pub enum FrameKind {
 
 impl FrameKind {
     /// First byte of the WebSocket frame; None for bytes without one.
-    fn opcode_byte(self) -> Option<u8> {
+    pub(crate) fn opcode_byte(self) -> Option<u8> {
         match self {
             Self::JsonMessage | Self::Text => Some(0x81),
             Self::ProtobufMessage | Self::Binary => Some(0x82),
@@ -153,6 +153,11 @@ impl Palette {
             self.bytes.shrink_to(PALETTE_KEEP_BYTES);
         }
         self.turn = self.turn.wrapping_add(1);
+    }
+
+    /// At most what `join` appends for these frames: it only ever removes headers and adds a separator or a longer one.
+    pub(crate) fn joined_bytes_max(&self, frames: &[u32]) -> usize {
+        frames.iter().map(|&frame| self.wire(frame).len() + HEADER_MAX).sum()
     }
 
     /// Appends the frames in order to `out`, putting consecutive messages of one kind into shared frames.

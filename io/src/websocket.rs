@@ -17,11 +17,14 @@ pub struct WebSocketOptions {
     pub message_size_max: usize,
     /// Whether text must be valid UTF-8; if not, it is a violation with code 1007.
     pub validate_utf8: bool,
+    /// Which side of the connection this is: the client for connections of `Driver::dial`, else the server.
+    pub role: Role,
 }
 
 impl WebSocketOptions {
     pub(crate) fn decoder_limits(&self) -> DecoderLimits {
-        DecoderLimits { message_size_max: self.message_size_max, validate_utf8: self.validate_utf8, role: Role::Server }
+        let Self { message_size_max, validate_utf8, role } = *self;
+        DecoderLimits { message_size_max, validate_utf8, role }
     }
 }
 
@@ -58,7 +61,7 @@ impl Driver {
         conn
     }
 
-    fn options_index(&mut self, options: WebSocketOptions) -> u8 {
+    pub(crate) fn options_index(&mut self, options: WebSocketOptions) -> u8 {
         let known = &mut self.websocket_options;
         let index = known.iter().position(|other| *other == options).unwrap_or_else(|| {
             known.push(options);

@@ -34,8 +34,8 @@ impl Entry {
 
 /// Deadlines of slots.
 pub(crate) struct Wheel {
-    /// By slot, in chunks like the table: growing moves nothing.
-    entries: Vec<Box<[Entry]>>,
+    /// By slot, in chunks like the table: growing moves nothing. A chunk that is not needed is empty.
+    entries: Vec<Vec<Entry>>,
     /// First slot of each list, level by level.
     lists: [u32; LEVELS * LISTS],
     /// For each level, which of its lists are not empty.
@@ -56,8 +56,12 @@ impl Wheel {
         if deadline_ms == u64::MAX {
             return;
         }
-        while self.entries.len() * TABLE_CHUNK <= index as usize {
-            self.entries.push(vec![Entry::UNSET; TABLE_CHUNK].into_boxed_slice());
+        let chunk = index as usize / TABLE_CHUNK;
+        if self.entries.len() <= chunk {
+            self.entries.resize_with(chunk + 1, Vec::new);
+        }
+        if self.entries[chunk].is_empty() {
+            self.entries[chunk] = vec![Entry::UNSET; TABLE_CHUNK];
         }
         self.link(index, deadline_ms.max(self.now_ms + 1));
     }
@@ -85,7 +89,16 @@ impl Wheel {
     /// Whether a slot has a deadline that has not come due.
     pub(crate) fn is_set(&self, index: u32) -> bool {
         let chunk = self.entries.get(index as usize / TABLE_CHUNK);
-        chunk.is_some_and(|chunk| chunk[index as usize % TABLE_CHUNK].deadline_ms != u64::MAX)
+        let entry = chunk.and_then(|chunk| chunk.get(index as usize % TABLE_CHUNK));
+        entry.is_some_and(|entry| entry.deadline_ms != u64::MAX)
+    }
+
+    /// Gives back the memory for the slots around this one, none of which has a deadline.
+    pub(crate) fn forget_chunk(&mut self, index: u32) {
+        if let Some(chunk) = self.entries.get_mut(index as usize / TABLE_CHUNK) {
+            debug_assert!(chunk.iter().all(|entry| entry.deadline_ms == u64::MAX));
+            *chunk = Vec::new();
+        }
     }
 
     /// Moves the clock and hands over every slot whose deadline has come, earlier ones first.

@@ -9,8 +9,9 @@ use gyre_io::mesh::Port;
 use gyre_io::{Busy, Closed, Driver, Handler, WebSocketOptions};
 use gyre_proto::codes::Disconnect;
 use gyre_proto::ids::{ConnId, CoreId};
-use gyre_proto::ws::Opcode;
+use gyre_proto::ws::{Opcode, Role};
 
+use super::admission::{Admission, Places};
 use super::calls::{Answer, Calls};
 use super::entropy::Entropy;
 use super::{ApiCounters, Core, FromControl, Parcel, ToControl, http};
@@ -29,6 +30,7 @@ impl CoreHandler {
     pub(crate) fn new(
         id: CoreId,
         settings: Arc<Settings>,
+        admission: Arc<Admission>,
         driver: Rc<RefCell<Driver>>,
         port: Port<Parcel>,
         seed: u64,
@@ -43,6 +45,8 @@ impl CoreHandler {
         let core = Core {
             id,
             settings,
+            admission,
+            places: RefCell::new(Places::default()),
             driver,
             engine: RefCell::new(engine),
             port: RefCell::new(port),
@@ -80,6 +84,7 @@ impl Handler for CoreHandler {
                 message_size_max: core.settings.message_size_max,
                 // As upstream: what is no UTF-8 is no JSON either, and ends in 3501.
                 validate_utf8: false,
+                role: Role::Server,
             };
             core.driver.borrow_mut().start_websocket(upgrade, options);
         });
@@ -90,6 +95,7 @@ impl Handler for CoreHandler {
     }
 
     fn closed(&mut self, driver: &mut Driver, conn: ConnId, _why: Closed) {
+        self.core.left(conn);
         self.core.with_driver(driver, |engine, hands| engine.closed(conn, hands));
     }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 
-use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS};
+use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS_MAX, RECEIVE_BUFFERS_MIN};
 
 /// The one buffer group of a ring.
 pub(crate) const GROUP: u16 = 0;
@@ -30,19 +30,22 @@ pub(crate) struct ReceiveBuffers {
 pub(crate) struct BufferMemory {
     entries: NonNull<BufRingEntry>,
     bytes: NonNull<u8>,
+    /// A power of two between the bounds of limits.rs.
+    count: u16,
 }
 
 impl ReceiveBuffers {
-    /// Allocates the buffers and registers them with the ring behind `submitter`.
-    pub(crate) fn register(submitter: &Submitter<'_>) -> io::Result<Self> {
-        let entries = allocate(entries_layout()).cast::<BufRingEntry>();
-        let bytes = allocate(bytes_layout());
-        let mut buffers = Self { memory: Rc::new(BufferMemory { entries, bytes }), tail: 0 };
-        // SAFETY: the address is page aligned, holds RECEIVE_BUFFERS entries and stays valid until the ring is gone.
+    /// Allocates about `count` buffers and registers them with the ring behind `submitter`.
+    pub(crate) fn register(submitter: &Submitter<'_>, count: u16) -> io::Result<Self> {
+        let count = count.clamp(RECEIVE_BUFFERS_MIN, RECEIVE_BUFFERS_MAX).next_power_of_two();
+        let entries = allocate(entries_layout(count)).cast::<BufRingEntry>();
+        let bytes = allocate(bytes_layout(count));
+        let mut buffers = Self { memory: Rc::new(BufferMemory { entries, bytes, count }), tail: 0 };
+        // SAFETY: the address is page aligned, holds `count` entries and stays valid until the ring is gone.
         unsafe {
-            submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, RECEIVE_BUFFERS, GROUP, 0)?;
+            submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, 0)?;
         }
-        for buffer in 0..RECEIVE_BUFFERS {
+        for buffer in 0..count {
             buffers.place(buffer);
         }
         buffers.publish();
@@ -56,7 +59,7 @@ impl ReceiveBuffers {
 
     /// The first `len` bytes of a buffer that a completion named. Exclusive until `give_back`.
     pub(crate) fn bytes(&mut self, buffer: u16, len: usize) -> &mut [u8] {
-        assert!(buffer < RECEIVE_BUFFERS && len <= RECEIVE_BUFFER_BYTES);
+        assert!(buffer < self.memory.count && len <= RECEIVE_BUFFER_BYTES);
         // SAFETY: inside the allocation by the line above; the kernel does not touch a buffer between the completion
         // that names it and its return, and the borrow of self keeps callers from returning it meanwhile.
         unsafe {
@@ -72,7 +75,7 @@ impl ReceiveBuffers {
     }
 
     fn place(&mut self, buffer: u16) {
-        let at = usize::from(self.tail % RECEIVE_BUFFERS);
+        let at = usize::from(self.tail % self.memory.count);
         // SAFETY: `at` is inside the ring; the kernel reads an entry only after `publish` moved the tail past it.
         unsafe {
             let entry = &mut *self.memory.entries.as_ptr().add(at);
@@ -97,23 +100,23 @@ impl Drop for BufferMemory {
     fn drop(&mut self) {
         // SAFETY: allocated with these layouts; the ring that could write into them is already closed.
         unsafe {
-            std::alloc::dealloc(self.entries.as_ptr().cast(), entries_layout());
-            std::alloc::dealloc(self.bytes.as_ptr(), bytes_layout());
+            std::alloc::dealloc(self.entries.as_ptr().cast(), entries_layout(self.count));
+            std::alloc::dealloc(self.bytes.as_ptr(), bytes_layout(self.count));
         }
     }
 }
 
-fn entries_layout() -> Layout {
-    layout(usize::from(RECEIVE_BUFFERS) * size_of::<BufRingEntry>())
+fn entries_layout(count: u16) -> Layout {
+    layout(usize::from(count) * size_of::<BufRingEntry>())
 }
 
-fn bytes_layout() -> Layout {
-    layout(usize::from(RECEIVE_BUFFERS) * RECEIVE_BUFFER_BYTES)
+fn bytes_layout(count: u16) -> Layout {
+    layout(usize::from(count) * RECEIVE_BUFFER_BYTES)
 }
 
 fn layout(bytes: usize) -> Layout {
     // Both sizes are non-zero multiples of the page size, far below isize::MAX: checked in limits.rs.
-    Layout::from_size_align(bytes, PAGE).unwrap_or_else(|_| unreachable!("constant layout"))
+    Layout::from_size_align(bytes, PAGE).unwrap_or_else(|_| unreachable!("bounded by limits.rs"))
 }
 
 fn allocate(layout: Layout) -> NonNull<u8> {

@@ -7,12 +7,14 @@
 mod buffers;
 mod executor;
 mod probe;
+mod sockets;
 mod uring;
 
 pub(crate) use buffers::ReceiveBuffers;
 pub use executor::spawn;
 pub(crate) use executor::{Core, run_ready_tasks, start, tasks_alive};
 pub use probe::{ProbeError, probe};
+pub(crate) use sockets::bind_without_port;
 pub(crate) use uring::{Event, Ring, Wait, is_retry};
 
 /// Error numbers of the kernel that the driver tells apart.

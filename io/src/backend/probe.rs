@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::buffers::ReceiveBuffers;
 use super::uring::Ring;
+use crate::limits::RECEIVE_BUFFERS_MIN;
 
 /// Oldest kernel with everything the driver needs (multishot accept and receive, DEFER_TASKRUN: 6.1).
 const KERNEL_MIN: &str = "6.1";
@@ -64,7 +65,7 @@ pub fn probe() -> Result<(), ProbeError> {
     let attempt = || -> io::Result<()> {
         let ring = Ring::build(8, 16)?;
         ring.submitter().register_files_sparse(8)?;
-        let buffers = ReceiveBuffers::register(&ring.submitter())?;
+        let buffers = ReceiveBuffers::register(&ring.submitter(), RECEIVE_BUFFERS_MIN)?;
         // The ring goes first: the kernel may use the buffers until then.
         drop(ring);
         drop(buffers);

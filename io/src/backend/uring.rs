@@ -5,7 +5,8 @@
 //! user_data (kind, index, generation), so a completion that comes late is recognised.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use gyre_proto::ids::ConnId;
 use io_uring::types::{Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::net::SendFlags;
+use socket2::{SockAddr, Socket};
 
 use super::buffers::{BufferMemory, GROUP, ReceiveBuffers};
 use super::errno;
@@ -54,6 +56,8 @@ pub(crate) enum Event {
     Writable { conn: ConnId },
     /// A shutdown ended.
     ShutDown { conn: ConnId },
+    /// A connect ended.
+    Connected { conn: ConnId, result: Result<u32, i32> },
     /// Another thread rang the wake descriptor. Without `more` the watch has ended.
     Woken { more: bool },
 }
@@ -76,26 +80,31 @@ enum Kind {
     Shutdown,
     Close,
     Wake,
+    Connect,
 }
 
 /// One io_uring with its file table.
 pub(crate) struct Ring {
     ring: IoUring,
+    /// Targets of queued connects. The kernel copies an address when it takes the entry.
+    #[expect(clippy::vec_box, reason = "the kernel is told where they are")]
+    addresses: Vec<Box<SockAddr>>,
     /// After the ring, because the kernel may write to it until the ring is closed.
     _buffers: Rc<BufferMemory>,
 }
 
 impl Ring {
-    /// A ring whose file table has room for `connections` sockets. Call on the thread that will use it.
-    pub(crate) fn new(connections: u32) -> io::Result<(Self, ReceiveBuffers)> {
+    /// A ring whose file table has room for `connections` sockets, with about `buffers` to receive into. Call on the
+    /// thread that will use it.
+    pub(crate) fn new(connections: u32, buffers: u16) -> io::Result<(Self, ReceiveBuffers)> {
         let ring = Self::build(SUBMISSIONS, COMPLETIONS)?;
         let mut submitter = ring.submitter();
         submitter.register_files_sparse(connections)?;
         submitter.register_iowq_max_workers(&mut [KERNEL_WORKERS_MAX, KERNEL_WORKERS_MAX])?;
-        let buffers = ReceiveBuffers::register(&submitter)?;
+        let buffers = ReceiveBuffers::register(&submitter, buffers)?;
         // Saves the file lookup in every enter (measured below 2 %, 2026-11); an old kernel may refuse, no harm.
         let _ = submitter.register_ring_fd();
-        Ok((Self { ring, _buffers: buffers.memory() }, buffers))
+        Ok((Self { ring, addresses: Vec::new(), _buffers: buffers.memory() }, buffers))
     }
 
     /// Only the ring, with the flags of driver rule 1.
@@ -108,6 +117,28 @@ impl Ring {
             .setup_cqsize(completions)
             .dontfork()
             .build(submissions)
+    }
+
+    /// Takes the first `count` of `connections` slots away from `accept`: their indexes are given out by `adopt`.
+    pub(crate) fn reserve_slots(&mut self, count: u32, connections: u32) -> io::Result<()> {
+        super::sockets::allocate_from(self.ring.as_raw_fd(), count, connections - count)
+    }
+
+    /// Puts a socket into the reserved slot `index`, which must be free: every `close` of it must have been submitted.
+    pub(crate) fn adopt(&mut self, index: u32, socket: Socket) -> io::Result<()> {
+        self.ring.submitter().register_files_update(index, &[socket.as_raw_fd()])?;
+        // The file table holds the socket from here on; dropping ours keeps file descriptors free.
+        drop(socket);
+        Ok(())
+    }
+
+    /// Connects an adopted socket.
+    pub(crate) fn connect(&mut self, conn: ConnId, target: SocketAddr) {
+        let address = Box::new(SockAddr::from(target));
+        let entry = opcode::Connect::new(Fixed(conn.index), address.as_ptr().cast(), address.len()).build();
+        // A full queue is submitted first, which lets go of earlier addresses but must not of this one.
+        self.push(entry.user_data(conn_token(Kind::Connect, conn)));
+        self.addresses.push(address);
     }
 
     /// Accepts on `fd` into free slots of the file table until it fails.
@@ -188,7 +219,7 @@ impl Ring {
     fn push(&mut self, entry: squeue::Entry) {
         loop {
             // SAFETY: the operands of every entry outlive its submission: file table and shared buffers live as long
-            // as the ring, and the callers of the sends promise it.
+            // as the ring, addresses until the queue was submitted, and the callers of the sends promise it.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
             }
@@ -204,6 +235,7 @@ impl Ring {
             let result = unsafe { self.ring.submitter().enter::<()>(queued, 0, ENTER_GETEVENTS, None) };
             tolerate(result);
             if self.ring.submission().is_empty() {
+                self.addresses.clear();
                 return;
             }
             // The kernel is out of memory for requests. What is queued points into arenas of this turn: insist.
@@ -230,6 +262,7 @@ impl Ring {
                 if !self.ring.submission().is_empty() {
                     self.submit();
                 }
+                self.addresses.clear();
             }
         }
     }
@@ -293,6 +326,7 @@ fn decode(completion: &cqueue::Entry) -> Option<Event> {
         kind if kind == Kind::Poll as u8 => Event::Writable { conn },
         kind if kind == Kind::Shutdown as u8 => Event::ShutDown { conn },
         kind if kind == Kind::Wake as u8 => Event::Woken { more },
+        kind if kind == Kind::Connect as u8 => Event::Connected { conn, result },
         // A successful close is silent, so this one failed: two owners of one slot.
         kind if kind == Kind::Close as u8 => panic!("close of slot {}: error {number}", conn.index),
         _ => return None,

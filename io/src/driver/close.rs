@@ -2,7 +2,7 @@
 //!
 //! Never by cancelling operations (driver rule 6). Politely: flush, end our direction, wait for the peer's end. Or at
 //! once: shut both directions down, which ends the armed receive and poll. Either way the slot is freed only when no
-//! operation can report on it any more. Every accepted connection is reported as closed exactly once, from here.
+//! operation can report on it any more. Every connection is reported as closed exactly once, from here.
 
 use gyre_proto::ids::ConnId;
 use gyre_proto::ws;
@@ -10,7 +10,11 @@ use gyre_proto::ws;
 use super::{Closed, Driver, Notice, Phase, TimerUse};
 use crate::limits::CLOSE_WAIT_MS;
 use crate::outbox::Queue;
-use crate::palette::FrameKind;
+use crate::palette::{FrameId, FrameKind};
+
+/// Masks exist to keep what a page sends from looking like HTTP to a proxy. What is masked here was said by the peer or
+/// is a close code, and peers of `dial` are trusted, so that one mask does for all.
+const MASK: [u8; 4] = [0x6d, 0x61, 0x73, 0x6b];
 
 impl Driver {
     /// Ends a connection. WebSocket: sends what is queued, then a close frame, and waits at most five seconds for the
@@ -26,6 +30,7 @@ impl Driver {
                 self.arm_timer(conn, TimerUse::Closing, self.now_ms + CLOSE_WAIT_MS);
             }
             Phase::Stream => self.leave(conn, Closed::Local),
+            Phase::Dialling => self.abort(conn),
             _ => {}
         }
     }
@@ -39,13 +44,13 @@ impl Driver {
                 slot.unsent = 0;
                 if let Some(pending) = slot.pending() {
                     pending.discard();
-                    slot.unsent = pending.unsent().len() as u32;
+                    slot.unsent = pending.len() as u32;
                     slot.drop_cold_if_empty();
                 }
                 self.close(conn, code, reason);
             }
             // A cut HTTP response cannot be completed.
-            Phase::Stream => self.abort(conn),
+            Phase::Stream | Phase::Dialling => self.abort(conn),
             _ => {}
         }
     }
@@ -64,7 +69,7 @@ impl Driver {
                 match code {
                     Some(code) => self.send_close(conn, code, ""),
                     None => {
-                        let frame = self.palette.add(FrameKind::Close, &[]);
+                        let frame = self.control_frame(conn, FrameKind::Close, &[]);
                         self.queue(conn, self.palette.index(frame));
                     }
                 }
@@ -91,8 +96,20 @@ impl Driver {
     }
 
     fn send_close(&mut self, conn: ConnId, code: u16, reason: &str) {
-        let frame = self.palette.add(FrameKind::Close, &ws::close_payload(code, reason));
+        let frame = self.control_frame(conn, FrameKind::Close, &ws::close_payload(code, reason));
         self.queue(conn, self.palette.index(frame));
+    }
+
+    /// A frame that this side sends on its own: in the role of the client it is masked.
+    pub(super) fn control_frame(&mut self, conn: ConnId, kind: FrameKind, payload: &[u8]) -> FrameId {
+        let options = self.table.get(conn).map_or(0, |slot| slot.options);
+        let role = self.websocket_options.get(usize::from(options)).map(|options| options.role);
+        match (role, kind.opcode_byte()) {
+            (Some(ws::Role::Client), Some(opcode)) => {
+                self.palette.add_with(FrameKind::Raw, |out| ws::encode_client_frame(opcode, payload, MASK, out))
+            }
+            _ => self.palette.add(kind, payload),
+        }
     }
 
     /// Reports the connection as closed and says goodbye: what is queued goes out, then our direction ends.
@@ -166,7 +183,10 @@ impl Driver {
         if slot.phase != Phase::Dead || slot.has_operations() {
             return;
         }
-        self.table.vacate(conn.index);
+        if self.table.vacate(conn.index) {
+            self.wheel.forget_chunk(conn.index);
+        }
+        self.dial_slots.give_back(conn.index);
         self.stats.closed += 1;
         self.ring.close(conn);
     }

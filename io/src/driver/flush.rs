@@ -32,6 +32,7 @@ enum Source {
 impl Driver {
     /// Takes all events from the ring and settles the sends of the last submission.
     pub(super) fn collect(&mut self) {
+        self.dial_slots.closes_submitted();
         let mut settled = std::mem::take(&mut self.settled);
         self.ring.drain(|event| match event {
             Event::SendShort { .. } | Event::Sent { .. } => settled.push(event),
@@ -72,8 +73,8 @@ impl Driver {
     }
 
     fn flush_one(&mut self, index: u32) {
-        let slot = self.table.at(index);
-        if !slot.dirty || matches!(slot.phase, Phase::Vacant | Phase::Dead) {
+        let Some(slot) = self.table.at(index) else { return };
+        if !slot.dirty || slot.phase == Phase::Dead {
             return;
         }
         slot.dirty = false;
@@ -87,7 +88,7 @@ impl Driver {
             }
         } else if let Some(pending) = slot.pending() {
             pending.append(&self.palette, &frames);
-            let unsent: *const [u8] = pending.unsent();
+            let unsent: *const [u8] = pending.first();
             self.stats.sends += 1;
             self.stats.bytes_out += unsent.len() as u64;
             // SAFETY: nobody touches the pending bytes before `collect` has seen the result of this send: between a
@@ -138,8 +139,7 @@ impl Driver {
         if self.joined_frames == frames {
             return self.joined_at.clone();
         }
-        // Joining only ever removes headers and adds a separator, so this is enough.
-        let bound: usize = frames.iter().map(|&frame| self.palette.wire(frame).len() + 10).sum();
+        let bound = self.palette.joined_bytes_max(frames);
         if self.joined.len() + bound > self.joined.capacity() {
             // Full: the sends go out now, their results free the arena. It may grow only while it is empty.
             self.ring.submit();
@@ -177,7 +177,7 @@ impl Driver {
         if slot.phase == Phase::Dead || pending.is_empty() {
             return;
         }
-        slot.unsent = pending.unsent().len() as u32;
+        slot.unsent = pending.len() as u32;
         slot.cold().pending = pending;
         self.await_room(conn);
         self.check_slow(conn);
@@ -187,7 +187,7 @@ impl Driver {
     fn on_sent(&mut self, conn: ConnId, result: Result<u32, i32>) {
         let Some(slot) = self.table.get(conn) else { return };
         let Some(pending) = slot.pending() else { return };
-        let offered = pending.unsent().len();
+        let offered = pending.first().len();
         let sent = match result {
             Ok(sent) => sent as usize,
             Err(errno::AGAIN) => 0,
@@ -198,7 +198,7 @@ impl Driver {
         };
         self.stats.bytes_out -= (offered - sent) as u64;
         pending.advance(sent);
-        let left = pending.unsent().len();
+        let left = pending.len();
         slot.unsent = left as u32;
         if left > 0 {
             self.await_room(conn);

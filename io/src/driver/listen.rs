@@ -8,10 +8,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
-use super::{Driver, Handler, TimerUse};
+use super::{Driver, Handler, Phase, TimerUse};
 use crate::limits::{ACCEPT_LOG_MS, ACCEPT_RETRY_MS, BACKLOG, UNCLAIMED_MS};
 
 /// An address that cannot be listened on.
@@ -169,7 +171,7 @@ impl Driver {
     }
 
     fn open_connection(&mut self, index: u32) -> gyre_proto::ids::ConnId {
-        let conn = self.table.open(index);
+        let conn = self.table.open(index, Phase::Stream);
         self.stats.accepted += 1;
         self.open_stream(conn);
         self.arm_timer(conn, TimerUse::Stream, self.now_ms + UNCLAIMED_MS);
@@ -181,12 +183,21 @@ impl Driver {
             return;
         }
         self.accept_log_ms = Some(self.now_ms);
+        let (connections, failed) = (self.table.open, self.stats.accept_errors);
+        let is_full = matches!(Errno::from_raw_os_error(error), Errno::NFILE | Errno::MFILE);
         let error = io::Error::from_raw_os_error(error);
+        if !is_full {
+            return tracing::warn!(%error, connections, failed, "cannot accept connections");
+        }
+        // The size of this core's table, unless `connections` is below it: then it is the host that has no more files.
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         tracing::warn!(
             %error,
-            connections = self.table.open,
-            failed = self.stats.accept_errors,
-            "cannot accept connections; the limit of open files (ulimit -n) or of connections may be reached",
+            connections,
+            limit,
+            failed,
+            "cannot accept connections: a core holds no more of them than the limit of open files; raise it \
+             (LimitNOFILE= in a systemd unit, ulimit -n in a shell, fs.file-max for the host) or use more cores",
         );
     }
 }

@@ -7,6 +7,7 @@
 //! reported in the next turn at the latest.
 
 mod close;
+mod dial;
 mod flush;
 mod listen;
 mod pending;
@@ -14,7 +15,7 @@ mod receive;
 mod slot;
 mod turn;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gyre_proto::ids::ConnId;
 use gyre_proto::ws;
@@ -25,12 +26,14 @@ use crate::outbox::Outboxes;
 use crate::palette::{FrameId, FrameKind, Palette};
 use crate::websocket::WebSocketOptions;
 use crate::wheel::Wheel;
+use dial::DialSlots;
+pub use dial::{Dial, Then, UpgradeRequest};
 use flush::Record;
 use listen::Listening;
 pub use listen::{BindError, Listener, bind_listeners};
 use slot::Table;
 pub(crate) use slot::{Phase, TimerUse};
-pub use turn::{CoreHandle, CoreOptions, spawn_core};
+pub use turn::{CoreHandle, CoreOptions, receive_buffers, spawn_core};
 
 /// What the owner of the connections implements: the data plane, the load generator, an example. Every method runs
 /// on the core's thread inside a turn and must not block.
@@ -40,7 +43,12 @@ pub trait Handler: 'static {
     fn accepted(&mut self, driver: &mut Driver, conn: ConnId, listener: usize);
     /// A whole message arrived on a WebSocket connection. `data` is valid only during the call.
     fn message(&mut self, driver: &mut Driver, conn: ConnId, opcode: ws::Opcode, data: &[u8]);
-    /// The connection is gone, exactly once for each accepted one. Its id is stale from here on.
+    /// An outgoing connection is usable: connected, or with `Then::WebSocket` upgraded. In stream mode hand it to
+    /// `Stream::claim` within ten seconds.
+    fn dialled(&mut self, driver: &mut Driver, conn: ConnId) {
+        let _ = (driver, conn);
+    }
+    /// The connection is gone, exactly once for each accepted or dialled one. Its id is stale from here on.
     fn closed(&mut self, driver: &mut Driver, conn: ConnId, why: Closed);
     /// The connection's timer fired.
     fn timeout(&mut self, driver: &mut Driver, conn: ConnId);
@@ -79,6 +87,12 @@ pub enum Closed {
     Violation(u16),
     /// This side closed it.
     Local,
+    /// It could not be connected: error number.
+    Unreachable(i32),
+    /// The upgrade was answered with this status; 101 if only the accept key was wrong, 0 if it was not HTTP.
+    Refused(u16),
+    /// It was not usable in time.
+    DialTimeout,
 }
 
 /// Plain counters of one core since its start.
@@ -86,6 +100,8 @@ pub enum Closed {
 pub struct DriverStats {
     /// Connections accepted.
     pub accepted: u64,
+    /// Outgoing connections begun.
+    pub dials: u64,
     /// Connections whose slot was freed.
     pub closed: u64,
     /// Accepts that failed, such as for a full table.
@@ -131,6 +147,7 @@ pub struct Driver {
     pub(crate) websocket_options: Vec<WebSocketOptions>,
     notices: Vec<Notice>,
     holds_closed: bool,
+    dial_slots: DialSlots,
     leaving: Vec<ConnId>,
     events: Vec<Event>,
     settled: Vec<Event>,
@@ -144,11 +161,12 @@ pub struct Driver {
     sleeper: Option<Sleeper>,
     is_draining: bool,
     stopping: bool,
+    sleep_max: Option<Duration>,
     stats: DriverStats,
 }
 
 impl Driver {
-    fn new(ring: Ring, outbox_bytes_max: u32, listeners: Vec<Listener>) -> Self {
+    fn new(ring: Ring, outbox_bytes_max: u32, listeners: Vec<Listener>, dial_slots: DialSlots) -> Self {
         Self {
             table: Table::default(),
             ring,
@@ -164,6 +182,7 @@ impl Driver {
             websocket_options: Vec::new(),
             notices: Vec::new(),
             holds_closed: false,
+            dial_slots,
             leaving: Vec::new(),
             events: Vec::new(),
             settled: Vec::new(),
@@ -177,6 +196,7 @@ impl Driver {
             sleeper: None,
             is_draining: false,
             stopping: false,
+            sleep_max: None,
             stats: DriverStats::default(),
         }
     }
@@ -245,6 +265,11 @@ impl Driver {
     /// True if the connection is in WebSocket mode or stream mode and not closing.
     pub fn is_open(&mut self, conn: ConnId) -> bool {
         self.table.get(conn).is_some_and(|slot| slot.is_open())
+    }
+
+    /// The core sleeps no longer than this after this turn: for a handler with a schedule finer than its timers.
+    pub fn wake_within(&mut self, duration: Duration) {
+        self.sleep_max = Some(self.sleep_max.map_or(duration, |earlier| earlier.min(duration)));
     }
 
     /// Ends the core after this turn. Its connections are cut; close them first if they are to be told.

@@ -51,6 +51,7 @@ impl Driver {
                     self.release(conn);
                 }
             }
+            Event::Connected { conn, result } => self.on_connected(handler, conn, result),
             Event::Woken { more } => self.on_woken(more),
             // Taken out by `collect`.
             Event::SendShort { .. } | Event::Sent { .. } => {}
@@ -79,6 +80,7 @@ impl Driver {
                     Phase::WebSocket if slot.has_leftover() => slot.cold().leftover.extend_from_slice(bytes),
                     Phase::WebSocket | Phase::Closing => self.feed(handler, conn, bytes),
                     Phase::Stream => self.stream_received(conn, bytes),
+                    Phase::Dialling => self.on_answer(handler, conn, bytes),
                     // Nobody listens any more; read on to reach the peer's end.
                     Phase::Leaving | Phase::Dead | Phase::Vacant => {}
                 }
@@ -112,8 +114,8 @@ impl Driver {
         slot.peer_ended = true;
         let has_unsent = slot.pending().is_some() || !slot.outbox.is_empty();
         match slot.phase {
-            Phase::WebSocket if error.is_some() => self.finish(conn, Closed::PeerReset),
-            Phase::WebSocket => self.finish(conn, Closed::PeerEof),
+            Phase::WebSocket | Phase::Dialling if error.is_some() => self.finish(conn, Closed::PeerReset),
+            Phase::WebSocket | Phase::Dialling => self.finish(conn, Closed::PeerEof),
             Phase::Closing => self.finish(conn, Closed::Local),
             Phase::Stream => self.stream_ended(conn, error.is_some()),
             // Unsent bytes may still reach a peer that only ended its own direction.
@@ -131,7 +133,7 @@ impl Driver {
         }
         let stream_wants = slot.stream().is_some_and(|stream| stream.wants_bytes());
         match slot.phase {
-            Phase::WebSocket | Phase::Closing | Phase::Leaving if !slot.peer_ended => {
+            Phase::WebSocket | Phase::Dialling | Phase::Closing | Phase::Leaving if !slot.peer_ended => {
                 slot.receiving = true;
                 self.ring.receive_many(conn);
             }
@@ -166,7 +168,7 @@ impl Driver {
         match (phase, frame) {
             (Phase::WebSocket, Frame::Message { opcode, data }) => handler.message(self, conn, opcode, data),
             (Phase::WebSocket, Frame::Ping(data)) => {
-                let pong = self.palette.add(FrameKind::Pong, data);
+                let pong = self.control_frame(conn, FrameKind::Pong, data);
                 self.push(conn, pong);
             }
             (Phase::WebSocket | Phase::Closing, Frame::Close { code, .. }) => self.peer_closed(conn, code),
@@ -215,13 +217,14 @@ impl Driver {
                 // What an earlier one of these caused has set a new deadline.
                 continue;
             }
-            let slot = self.table.at(index);
+            let Some(slot) = self.table.at(index) else { continue };
             let conn = ConnId { index, generation: slot.generation };
             match std::mem::replace(&mut slot.timer, TimerUse::None) {
                 TimerUse::None => {}
                 TimerUse::Handler => handler.timeout(self, conn),
                 TimerUse::Stream => self.on_stream_deadline(conn),
                 TimerUse::Closing => self.finish(conn, Closed::Local),
+                TimerUse::Dialling => self.finish(conn, Closed::DialTimeout),
             }
         }
         self.fired = fired;

@@ -2,12 +2,13 @@
 //!
 //! The index of a slot is the kernel's index into the ring's file table, so no map stands between an event and its
 //! connection. A slot is at most 64 bytes; what few connections need at a time (unsent bytes, stream state) is boxed.
-//! The table grows by chunks that never move. A slot is reused only after every operation of its last connection has
-//! ended, and then with a new generation.
+//! The table grows by chunks that never move and go when they are empty. A slot is reused only after every operation of
+//! its last connection has ended, and then with a new generation.
 
 use gyre_proto::ids::ConnId;
 use gyre_proto::ws;
 
+use super::dial::Dialling;
 use super::pending::Pending;
 use crate::limits::TABLE_CHUNK;
 use crate::outbox::Queue;
@@ -18,6 +19,8 @@ use crate::stream::StreamState;
 pub(crate) enum Phase {
     /// No connection.
     Vacant,
+    /// Outgoing: the connect is in flight, or the answer to the upgrade is awaited (`Cold::dialling`).
+    Dialling,
     /// Bytes go to and from a `Stream`.
     Stream,
     /// WebSocket, open in both directions.
@@ -37,6 +40,7 @@ pub(crate) enum TimerUse {
     Handler,
     Stream,
     Closing,
+    Dialling,
 }
 
 /// Hot state of one connection.
@@ -57,7 +61,7 @@ pub(crate) struct Slot {
     pub(crate) slow: bool,
     /// A receive is armed.
     pub(crate) receiving: bool,
-    /// The socket was full; a poll for room is armed.
+    /// The socket was full or is not connected yet; a poll for room or a connect is in flight.
     pub(crate) blocked: bool,
     /// Shutdown operations in flight.
     pub(crate) shutdowns: u8,
@@ -74,11 +78,12 @@ pub(crate) struct Cold {
     pub(crate) stream: Option<Box<StreamState>>,
     /// Bytes that came with the upgrade and wait to be fed.
     pub(crate) leftover: Vec<u8>,
+    pub(crate) dialling: Option<Box<Dialling>>,
 }
 
 impl Cold {
     fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.stream.is_none() && self.leftover.is_empty()
+        self.pending.is_empty() && self.stream.is_none() && self.leftover.is_empty() && self.dialling.is_none()
     }
 }
 
@@ -137,47 +142,92 @@ impl Slot {
 /// All slots of a core.
 #[derive(Default)]
 pub(crate) struct Table {
-    chunks: Vec<Box<[Slot]>>,
+    chunks: Vec<Option<Chunk>>,
+    /// The chunk that emptied last, so that a connection that comes and goes alone does not make one each time.
+    spare: Option<Chunk>,
     pub(crate) open: usize,
+    /// Of the newest connection. One count for the whole table: a chunk that was given back remembers nothing.
+    generation: u32,
+}
+
+struct Chunk {
+    slots: Box<[Slot]>,
+    used: usize,
+}
+
+impl Chunk {
+    fn new() -> Self {
+        Self { slots: std::iter::repeat_with(Slot::VACANT).take(TABLE_CHUNK).collect(), used: 0 }
+    }
 }
 
 impl Table {
-    /// Opens the slot that the kernel chose for a new connection.
-    pub(crate) fn open(&mut self, index: u32) -> ConnId {
-        while self.chunks.len() * TABLE_CHUNK <= index as usize {
-            self.chunks.push((0..TABLE_CHUNK).map(|_| Slot::VACANT()).collect());
+    /// Opens the slot of a new connection: the one that the kernel chose, or one of those kept for outgoing ones.
+    pub(crate) fn open(&mut self, index: u32, phase: Phase) -> ConnId {
+        let number = index as usize / TABLE_CHUNK;
+        if self.chunks.len() <= number {
+            self.chunks.resize_with(number + 1, || None);
         }
-        let slot = self.at(index);
-        assert_eq!(slot.phase, Phase::Vacant, "the kernel gave out slot {index} twice");
-        let generation = slot.generation.wrapping_add(1);
-        *slot = Slot { generation, phase: Phase::Stream, ..Slot::VACANT() };
+        let spare = &mut self.spare;
+        let chunk = self.chunks[number].get_or_insert_with(|| spare.take().unwrap_or_else(Chunk::new));
+        let slot = &mut chunk.slots[index as usize % TABLE_CHUNK];
+        assert_eq!(slot.phase, Phase::Vacant, "slot {index} was given out twice");
+        self.generation = self.generation.wrapping_add(1);
+        *slot = Slot { generation: self.generation, phase, ..Slot::VACANT() };
+        chunk.used += 1;
         self.open += 1;
-        ConnId { index, generation }
+        ConnId { index, generation: self.generation }
     }
 
-    /// Empties a slot whose operations have all ended.
-    pub(crate) fn vacate(&mut self, index: u32) {
-        let slot = self.at(index);
+    /// Empties a slot whose operations have all ended. True if its whole chunk was given back.
+    pub(crate) fn vacate(&mut self, index: u32) -> bool {
+        let Some(place) = self.chunks.get_mut(index as usize / TABLE_CHUNK) else { return false };
+        let Some(chunk) = place else { return false };
+        let slot = &mut chunk.slots[index as usize % TABLE_CHUNK];
         debug_assert!(!slot.has_operations());
-        *slot = Slot { generation: slot.generation, ..Slot::VACANT() };
+        *slot = Slot::VACANT();
+        chunk.used -= 1;
         self.open -= 1;
+        chunk.used == 0 && std::mem::replace(&mut self.spare, place.take()).is_some()
     }
 
     /// The slot of a connection; None if the connection is gone.
     pub(crate) fn get(&mut self, conn: ConnId) -> Option<&mut Slot> {
-        let chunk = self.chunks.get_mut(conn.index as usize / TABLE_CHUNK)?;
-        let slot = &mut chunk[conn.index as usize % TABLE_CHUNK];
-        (slot.generation == conn.generation && slot.phase != Phase::Vacant).then_some(slot)
+        self.at(conn.index).filter(|slot| slot.generation == conn.generation)
     }
 
-    /// The slot with this index, which must have been opened before.
-    pub(crate) fn at(&mut self, index: u32) -> &mut Slot {
-        &mut self.chunks[index as usize / TABLE_CHUNK][index as usize % TABLE_CHUNK]
+    /// The slot with this index, if a connection has it.
+    pub(crate) fn at(&mut self, index: u32) -> Option<&mut Slot> {
+        let chunk = self.chunks.get_mut(index as usize / TABLE_CHUNK)?.as_mut()?;
+        let slot = &mut chunk.slots[index as usize % TABLE_CHUNK];
+        (slot.phase != Phase::Vacant).then_some(slot)
     }
 
     /// Every slot in use. For rare occasions only: it walks the whole table.
     pub(crate) fn each(&mut self, mut act: impl FnMut(&mut Slot)) {
-        let slots = self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut());
+        let slots = self.chunks.iter_mut().flatten().flat_map(|chunk| chunk.slots.iter_mut());
         slots.filter(|slot| slot.phase != Phase::Vacant).for_each(&mut act);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a stale id may reach is somebody else's connection.
+    #[test]
+    fn an_id_is_never_valid_again() {
+        let mut table = Table::default();
+        let last = 3 * TABLE_CHUNK as u32;
+        let first = table.open(last, Phase::Stream);
+        for round in 0..10 {
+            let many: Vec<_> = (0..last).map(|index| table.open(index, Phase::WebSocket)).collect();
+            assert!(table.get(first).is_some() == (round == 0));
+            assert!(many.iter().all(|&conn| table.get(conn).is_some()));
+            let freed = (0..=last).filter(|&index| table.vacate(index)).count();
+            assert_eq!((freed, table.open), (3, 0), "one chunk is kept");
+            assert!(many.iter().all(|&conn| table.get(conn).is_none()));
+            table.open(last, Phase::WebSocket);
+        }
     }
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use gyre_proto::ids::CoreId;
 
+use super::dial::DialSlots;
 use super::{Busy, Driver, Handler, Listener, Notice};
 use crate::backend::{self, ReceiveBuffers, Ring, Wait};
-use crate::limits::{BLOCK_ALONE_MAX, BLOCK_MAX, CONNECTIONS_MAX};
+use crate::limits::{BLOCK_ALONE_MAX, BLOCK_MAX, CONNECTIONS_MAX, RECEIVE_BUFFERS_MAX, RECEIVE_BUFFERS_MIN};
 use crate::mesh::Sleeper;
 
 /// What a core needs to start.
@@ -26,6 +27,10 @@ pub struct CoreOptions {
     pub outbox_bytes_max: u32,
     /// Connections it takes at most. Also bounded by the limit of open files of the process, for each core anew.
     pub connections_max: u32,
+    /// How many of `connections_max` are kept for outgoing connections, and only for them.
+    pub dials_max: u32,
+    /// Buffers to receive into, 2 KiB each; see `receive_buffers`.
+    pub receive_buffers: u16,
     /// How other threads wake it.
     pub sleeper: Option<Sleeper>,
 }
@@ -39,9 +44,17 @@ impl CoreOptions {
             listeners: Vec::new(),
             outbox_bytes_max: 1024 * 1024,
             connections_max: CONNECTIONS_MAX,
+            dials_max: 0,
+            receive_buffers: RECEIVE_BUFFERS_MAX,
             sleeper: None,
         }
     }
+}
+
+/// Buffers for each of `cores` on a machine with `cpus`: the cores that share a CPU share its buffers, too.
+pub fn receive_buffers(cores: usize, cpus: usize) -> u16 {
+    let share = usize::from(RECEIVE_BUFFERS_MAX) * cpus / cores.max(1);
+    share.clamp(RECEIVE_BUFFERS_MIN.into(), RECEIVE_BUFFERS_MAX.into()) as u16
 }
 
 /// A running core.
@@ -63,7 +76,14 @@ pub fn spawn_core<H: Handler>(
     let (report, ready) = mpsc::sync_channel(1);
     let core = backend::start(options.id, options.pin, move || async move {
         let connections = connections_max(options.connections_max);
-        let (ring, buffers) = match Ring::new(connections) {
+        let dials = options.dials_max.min(connections);
+        let made = Ring::new(connections, options.receive_buffers).and_then(|(mut ring, buffers)| {
+            if dials > 0 {
+                ring.reserve_slots(dials, connections)?;
+            }
+            Ok((ring, buffers))
+        });
+        let (ring, buffers) = match made {
             Ok(made) => made,
             Err(error) => {
                 let _ = report.send(Err(error));
@@ -71,7 +91,7 @@ pub fn spawn_core<H: Handler>(
             }
         };
         let _ = report.send(Ok(()));
-        let driver = Driver::new(ring, options.outbox_bytes_max, options.listeners);
+        let driver = Driver::new(ring, options.outbox_bytes_max, options.listeners, DialSlots::new(dials));
         let driver = Rc::new(RefCell::new(driver));
         let handler = make(Rc::clone(&driver));
         run(driver, buffers, handler, options.sleeper).await;
@@ -159,6 +179,7 @@ impl Driver {
         let block_max = if backend::tasks_alive() == 0 { BLOCK_ALONE_MAX } else { BLOCK_MAX };
         let next = [self.wheel.next_deadline(), self.accept_retry_ms].into_iter().flatten().min();
         let until = next.map_or(block_max, |next| Duration::from_millis(next.saturating_sub(self.now_ms)));
+        let until = self.sleep_max.take().map_or(until, |sleep_max| until.min(sleep_max));
         if until.is_zero() { Wait::No } else { Wait::AtMost(until.min(block_max)) }
     }
 

@@ -5,8 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod caller;
 mod client;
 mod closing;
+mod dial;
 mod http;
 mod mesh;
 mod server;

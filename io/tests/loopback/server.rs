@@ -16,7 +16,7 @@ use gyre_io::{
     spawn, spawn_core,
 };
 use gyre_proto::ids::{ConnId, CoreId};
-use gyre_proto::ws::{Opcode, handshake};
+use gyre_proto::ws::{Opcode, Role, handshake};
 use http_body_util::{BodyExt, Full};
 
 use hyper::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
@@ -167,7 +167,8 @@ impl Handler for Puppet {
             let service = service_fn(|request| answer(Rc::clone(&driver), request));
             let upgrade = serve(Rc::clone(&driver), conn, service, &setup.limits).await;
             if let Some(upgrade) = upgrade {
-                let options = WebSocketOptions { message_size_max: setup.message_size_max, validate_utf8: true };
+                let message_size_max = setup.message_size_max;
+                let options = WebSocketOptions { message_size_max, validate_utf8: true, role: Role::Server };
                 driver.borrow_mut().start_websocket(upgrade, options);
             }
         });

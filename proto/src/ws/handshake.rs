@@ -51,6 +51,11 @@ pub fn check(
     Ok(Accepted { accept_key: derive_accept_key(key), subprotocol })
 }
 
+/// The `Sec-WebSocket-Accept` that answers the `Sec-WebSocket-Key` `key`.
+pub fn accept_key(key: &str) -> String {
+    derive_accept_key(key.as_bytes())
+}
+
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &[u8]) -> bool {
     tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token))
 }
