@@ -9,9 +9,11 @@ mod cli;
 mod config;
 mod control_plane;
 mod data_plane;
+mod host_check;
 mod layout;
 mod limits;
 mod logging;
+mod placement;
 mod serve;
 mod settings;
 

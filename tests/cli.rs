@@ -159,6 +159,8 @@ fn checkconfig() {
         "unknown keys in config: sockjs (SockJS is not supported; use WebSocket)",
     );
     check(r#"{"gyre": {"cores": 9999}}"#, &[], "gyre.cores: 9999 is too large, the most is 8192");
+    // Whether this machine has such CPUs is not the question.
+    check(r#"{"gyre": {"cores": "numa:7,no-smt", "reserved_cores": 1}}"#, &["-s"], "");
     check(half, &[], "error validating config: ");
     check(half, &[], "namespace \"chat\"");
     check(r#"{"channel": {"without_namespace": {"channel_regex": "("}}}"#, &[], "channel_regex");

@@ -8,7 +8,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const RUST_LINES_MAX: usize = 400;
-const PACKAGES: [&str; 4] = ["proto/src/lib.rs", "engine/src/lib.rs", "io/src/lib.rs", "src/main.rs"];
+const PACKAGES: [&str; 7] = [
+    "proto/src/lib.rs",
+    "engine/src/lib.rs",
+    "io/src/lib.rs",
+    "src/main.rs",
+    "tuning/src/lib.rs",
+    "loadtest/src/lib.rs",
+    "loadtest/src/main.rs",
+];
 const THIS_FILE: &str = "tests/tidy.rs";
 
 /// A file of the tree: path relative to the root with `/`, and its text.
@@ -130,6 +138,9 @@ fn the_backend_is_named_in_one_place() {
     none("only io/src/backend knows the executor and the ring", lines_with(outside, &words));
     let data_side = rust().filter(|source| !source.path.starts_with("src/control_plane/"));
     none("only the control plane knows Tokio", lines_with(data_side, &["tokio"]));
+    let no_chart =
+        rust().filter(|source| source.path != "loadtest/src/report/chart.rs" && !source.path.starts_with("bench/"));
+    none("one file draws", lines_with(no_chart, &["plotters"]));
 }
 
 #[test]
@@ -142,6 +153,8 @@ fn packages_keep_to_their_side() {
     assert!(!depends("engine/Cargo.toml", "gyre-io"), "engine must not know io");
     assert!(!depends("io/Cargo.toml", "gyre-engine"), "io must not know engine");
     assert!(!depends("proto/Cargo.toml", "gyre-"), "proto knows nobody");
+    assert!(!depends("loadtest/Cargo.toml", "gyre-engine"), "the load generator is an independent witness");
+    assert!(!depends("tuning/Cargo.toml", "gyre-"), "tuning knows nobody");
 }
 
 #[test]

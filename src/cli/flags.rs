@@ -7,13 +7,14 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use std::path::PathBuf;
 
 /// Options that have a flag, with its short form. None of them holds a secret.
-const FLAGS: [(&str, Option<char>); 32] = [
+const FLAGS: [(&str, Option<char>); 33] = [
     ("http_server.address", Some('a')),
     ("http_server.port", Some('p')),
     ("http_server.internal_address", None),
     ("http_server.internal_port", None),
     ("pid_file", None),
     ("gyre.cores", None),
+    ("gyre.reserved_cores", None),
     ("engine.type", None),
     ("broker.enabled", None),
     ("broker.type", None),

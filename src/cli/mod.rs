@@ -5,7 +5,9 @@
 
 mod files;
 mod flags;
+mod pages;
 mod tokens;
+mod tune;
 
 use crate::config::{Config, Environment, Error, Sources, print};
 use anyhow::anyhow;
@@ -90,6 +92,14 @@ enum Command {
     Checktoken(tokens::GivenToken),
     /// Verify a subscription token
     Checksubtoken(tokens::GivenToken),
+    /// Check what the host allows, change it, explain it
+    Tune(tune::TuneArgs),
+    /// Print the completion script of a shell
+    ///
+    /// For bash: gyre completions bash > /usr/share/bash-completion/completions/gyre
+    Completions(pages::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(pages::ManArgs),
     /// Print the version
     Version,
 }
@@ -133,6 +143,9 @@ fn execute(command: Command) -> anyhow::Result<String> {
         Command::Gensubtoken { token, channel } => tokens::subscription(&token, &channel),
         Command::Checktoken(token) => tokens::check_connection(&token),
         Command::Checksubtoken(token) => tokens::check_subscription(&token),
+        Command::Tune(args) => tune::run(args),
+        Command::Completions(args) => pages::completions(&args),
+        Command::Man(args) => pages::man(&args),
         Command::Version => Ok(format!("Gyre v{} ({})\n", env!("CARGO_PKG_VERSION"), platform())),
     }
 }

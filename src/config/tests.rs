@@ -58,7 +58,7 @@ fn nothing_configured() {
     assert_eq!(config.client.channel_limit, Some(128));
     assert_eq!(config.channel.history_meta_ttl, Duration::from_secs(720 * 3600));
     assert_eq!(config.websocket.handler_prefix, "/connection/websocket");
-    assert_eq!(config.gyre.cores, Cores::Auto);
+    assert_eq!(config.gyre.cores, Cores::AUTO);
     assert!(config.node.name.ends_with("_8000"), "{}", config.node.name);
     assert!(matches!(&warnings[0], Warning::FileMissing { .. }), "{warnings:?}");
     assert!(warnings.len() == 2 && is_about_api_key(&warnings[1]), "{warnings:?}");
@@ -76,6 +76,7 @@ fn flags_beat_variables_beat_the_file_beats_defaults() {
     let both: Variables<'_> = &[("CENTRIFUGO_HTTP_SERVER_PORT", "1"), ("GYRE_HTTP_SERVER_PORT", "2")];
     assert_eq!(load(file(), both, &[]).0.http_server.port, 2);
     assert_eq!(load(json!({}), &[("GYRE_CORES", "3")], &[]).0.gyre.cores, Cores::Count(3));
+    assert_eq!(load(json!({}), &[("GYRE_RESERVED_CORES", "2")], &[]).0.gyre.reserved_cores, 2);
 }
 
 /// A zero in a file means the default; one in a variable stays, unless the option has a meaning of its own for it.
@@ -184,11 +185,11 @@ fn options_without_effect_warn() {
         "admin": {"enabled": false, "password": "x", "secret": "y"},
         "sse": {"enabled": true}, "engine": {"redis": {"prefix": "centrifugo"}},
         "channel": {"without_namespace": {"force_recovery_mode": "stream", "delta_publish": true}},
-        "client": {"connection_limit": 5},
+        "client": {"concurrency": 5},
     });
     let mut found = warnings(file, &[]);
     found.sort();
-    let expected = ["channel.without_namespace.delta_publish", "client.connection_limit", "sse.enabled"];
+    let expected = ["channel.without_namespace.delta_publish", "client.concurrency", "sse.enabled"];
     assert_eq!(found.len(), 3, "{found:?}");
     for (warning, key) in found.iter().zip(expected) {
         assert!(warning.starts_with(&format!("{key} is not supported yet")), "{warning}");

@@ -46,9 +46,15 @@ pub(super) const CLIENT: &[Field] = &[
     )
     .honoured(),
     duration("channel_position_max_time_lag", 0, "Lag of the broker that counts as lost messages."),
-    int("connection_limit", 0, "Connections of this node; 0 is unlimited."),
-    int("user_connection_limit", 0, "Connections of one user on this node; 0 is unlimited."),
-    int("connection_rate_limit", 0, "New connections per second on this node; 0 is unlimited."),
+    int("connection_limit", 0, "Client connections of this node, from the handshake on; 0 is unlimited.")
+        .range(0, i64::MAX)
+        .honoured(),
+    int("user_connection_limit", 0, "Connections of one user on this node, anonymous excepted; 0 is unlimited.")
+        .range(0, i64::MAX)
+        .honoured(),
+    int("connection_rate_limit", 0, "New client connections per second on this node; 0 is unlimited.")
+        .range(0, i64::MAX)
+        .honoured(),
     boolean("connect_include_server_time", "Adds the node's time to the connect reply.").honoured(),
     int("history_max_publication_limit", 300, "Publications in one answer to a client's history call.").honoured(),
     int("recovery_max_publication_limit", 300, "Publications that one recovery may deliver.").honoured(),

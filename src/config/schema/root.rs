@@ -75,9 +75,17 @@ const TLS_AUTOCERT: &[Field] = &[
     text("http_addr", ":80", "Where challenges are answered."),
 ];
 
-const GYRE: &[Field] =
-    &[text("cores", "auto", "Which CPUs run a core: auto, a number of cores, or a list of CPUs such as 2-5,8.")
-        .honoured()];
+const GYRE: &[Field] = &[
+    text(
+        "cores",
+        "auto",
+        "Which CPUs run a core: auto, a number of cores, a list of CPUs such as 2-5,8, numa:0, no-smt, or numa:0,no-smt.",
+    )
+    .honoured(),
+    int("reserved_cores", 0, "CPUs left to the control thread, interrupts and the rest of the host.")
+        .honoured()
+        .range(0, 8192),
+];
 
 const LOG: &[Field] = &[
     text("level", "info", "none, trace, debug, info, warn, error or fatal.").honoured(),

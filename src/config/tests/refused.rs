@@ -62,6 +62,8 @@ fn contradictions_are_refused() {
         (json!({"engine": {"type": "tarantool"}}), "engine.type: \"tarantool\" is unknown; it can be memory, redis"),
         (json!({"http_server": {"tls": {"enabled": true}}}), "TLS is not available"),
         (json!({"gyre": {"cores": "0"}}), "gyre.cores: at least 1 core is needed"),
+        (json!({"gyre": {"cores": "numa:0,2-3"}}), "gyre.cores: \"numa:0,2-3\" is neither auto"),
+        (json!({"gyre": {"reserved_cores": -1}}), "gyre.reserved_cores: "),
         (
             json!({"health": {"enabled": true, "handler_prefix": "/api/"}}),
             "/api is already taken by http_api.handler_prefix",

@@ -48,6 +48,15 @@ pub(crate) struct Client {
     /// A positioned subscription is compared with its stream this often, `None` = never.
     #[serde(deserialize_with = "switch")]
     pub(crate) channel_position_check_delay: Option<Duration>,
+    /// Client connections of this node, `None` = unlimited.
+    #[serde(deserialize_with = "limit")]
+    pub(crate) connection_limit: Option<usize>,
+    /// Connections of one user on this node, `None` = unlimited.
+    #[serde(deserialize_with = "limit")]
+    pub(crate) user_connection_limit: Option<usize>,
+    /// New client connections per second on this node, `None` = unlimited.
+    #[serde(deserialize_with = "limit")]
+    pub(crate) connection_rate_limit: Option<usize>,
     /// `time` in the connect reply.
     pub(crate) connect_include_server_time: bool,
     /// Cap of one client history call, `None` = none.

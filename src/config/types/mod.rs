@@ -15,7 +15,7 @@ pub(crate) use values::{Cores, DataFormat, LogLevel, Secret};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{duration, path, prefix};
+use values::{count, duration, path, prefix};
 
 /// Everything a node is told by its operator.
 #[derive(Debug, Clone, Deserialize)]
@@ -64,6 +64,9 @@ pub(crate) struct HttpServer {
 pub(crate) struct Gyre {
     /// Which CPUs run a core.
     pub(crate) cores: Cores,
+    /// CPUs that run no core: the control thread's, and what the kernel and its interrupts need.
+    #[serde(deserialize_with = "count")]
+    pub(crate) reserved_cores: usize,
 }
 
 /// `log.*`

@@ -33,12 +33,22 @@ impl fmt::Debug for Secret {
 /// `gyre.cores`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Cores {
-    /// As many as the process may use.
-    Auto,
+    /// One core on each CPU of these NUMA nodes (none named = any), or on one hardware thread of each physical core.
+    Every {
+        /// No repeats.
+        nodes: Vec<usize>,
+        /// One hardware thread per physical core.
+        no_smt: bool,
+    },
     /// So many, on CPUs of the node's choice. At least 1.
     Count(usize),
     /// One core on each of these CPUs; not empty, no repeats, in the operator's order.
     Cpus(Vec<usize>),
+}
+
+impl Cores {
+    /// One core on each CPU that the process may use.
+    pub(crate) const AUTO: Self = Self::Every { nodes: Vec::new(), no_smt: false };
 }
 
 impl<'de> Deserialize<'de> for Cores {
