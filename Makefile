@@ -4,7 +4,7 @@
 # JavaScript tests and .venv here. `make deps` does nothing while their manifests are unchanged.
 
 .NOTPARALLEL:
-.PHONY: run test lint rust loom release deps system-deps python js clean
+.PHONY: run test bench lint rust loom release deps system-deps python js clean
 
 JS := tests/blackbox/js
 PYTHON := tests/blackbox/python
@@ -38,6 +38,20 @@ loom: system-deps
 
 release: system-deps
 	cargo build --release
+
+# The short form of the benchmarks, under five minutes after building: docs/operate/benchmarks.md. No part of `make test`.
+# The server runs on CPU 0, the load generator on CPU 1. Built one by one: together they would share features of
+# dependencies, and the instruction counts of one would depend on the others.
+BENCH := $(dir $(BINARY))gyre-bench
+bench: system-deps
+	cargo build --release --package gyre
+	cargo build --release --package gyre-loadtest
+	cargo build --release --package gyre-bench
+	@if command -v valgrind >/dev/null; then $(BENCH) instructions; \
+	else echo "valgrind is not installed: instructions are not counted (apt-get install valgrind)"; fi
+	$(BENCH) floor --sockets 1000,10000 --repetitions 3
+	cargo bench --quiet --package gyre-bench -- --warm-up-time 0.2 --measurement-time 0.5 --noplot
+	$(BENCH) compare --short --rounds 2 --server-cpu 0 --client-cpu 1 --servers bench/compare.toml --only gyre
 
 js: $(NODE_MODULES)
 	cd $(JS) && node --test --test-concurrency=1 --test-reporter=spec *.test.mjs

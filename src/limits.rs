@@ -17,5 +17,8 @@ pub(crate) const BROADCAST_SLICE: usize = 256;
 /// Time between two reports of a core to the control thread, in ms. Metrics may be 10 s old (observability.md 1).
 pub(crate) const SNAPSHOT_INTERVAL_MS: u64 = 1000;
 
+/// At most one log line about connections over a limit of the node in this time, in ms.
+pub(crate) const REFUSED_LOG_MS: u64 = 10_000;
+
 /// Bytes of entropy fetched from the kernel at a time: 256 client ids.
 pub(crate) const ENTROPY_BYTES: usize = 4096;

@@ -39,6 +39,9 @@ impl Engine {
         if matches!(session.phase, Phase::Connected | Phase::Joining) {
             self.counters.connected -= 1;
         }
+        if session.has_seat {
+            self.give_seat_back(&session.user, out);
+        }
         if self.sessions.unlist(&session) {
             self.tell_user(&session.user, false, out);
         }

@@ -22,6 +22,7 @@ use crate::message::{Caller, HomeCall, HomeReply, HomeRequest, HomeResponse, Mes
 use crate::now::Now;
 use crate::outlet::Outlet;
 use crate::rules::Rules;
+use crate::seats::Seats;
 use crate::session::{ClientId, Heartbeat, Pending, Phase, Session, Work};
 use crate::sessions::Sessions;
 
@@ -42,6 +43,7 @@ pub struct Engine {
     pub(crate) fan_outs: VecDeque<ChannelId>,
     /// Users whose home is this core, and on how many cores they have connections.
     pub(crate) users: hashbrown::HashMap<Box<str>, u32, foldhash::fast::FixedState>,
+    pub(crate) seats: Seats,
     pub(crate) counters: Counters,
     pub(crate) is_shutting_down: bool,
     /// Connections that a shutdown has still to close.
@@ -90,6 +92,7 @@ impl Engine {
             home: Home::new(options.seed),
             fan_outs: VecDeque::new(),
             users: hashbrown::HashMap::with_hasher(hasher),
+            seats: Seats::new(options.seed),
             counters: Counters::default(),
             is_shutting_down: false,
             to_shut_down: Vec::new(),
@@ -135,6 +138,7 @@ impl Engine {
             phase: Phase::Connecting,
             heartbeat: Heartbeat::Deadline,
             is_listed: false,
+            has_seat: false,
             seq: 0,
             client,
             user: "".into(),
@@ -275,6 +279,9 @@ impl Engine {
             Message::Survey(survey) => self.survey(*survey, out),
             Message::Surveyed(call, reply) => out.surveyed(call, *reply),
             Message::User(user, came) => self.count_user(user, came),
+            Message::TakeSeat(request) => self.take_seat(*request, out),
+            Message::Seat(answer) => self.seat_answered(*answer, out),
+            Message::GiveSeatBack(user) => self.free_seat(&user),
             Message::Rules(rules) => self.rules = rules,
         }
     }

@@ -11,6 +11,8 @@
 #![warn(missing_docs)]
 
 mod acts;
+mod by_name;
+mod chunks;
 mod commands;
 mod counters;
 mod delivery;
@@ -25,6 +27,7 @@ mod outlet;
 mod position;
 mod replies;
 pub mod rules;
+mod seats;
 mod session;
 mod sessions;
 mod subscription;
@@ -38,4 +41,5 @@ pub use message::*;
 pub use now::Now;
 pub use outlet::{FrameId, Outlet};
 pub use position::{Epoch, Position};
+pub use seats::{SeatAnswer, SeatRequest};
 pub use session::ClientId;

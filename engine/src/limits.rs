@@ -25,6 +25,9 @@ pub const SHUTDOWN_SLICE: usize = 64;
 /// How long a connection whose `connect` was refused may linger, in ms: its SDK closes it after reading the error.
 pub const REFUSED_LINGER_MS: u64 = 5_000;
 
+/// At most one log line about users over their limit of connections per core in this time, in ms.
+pub const SEAT_LOG_MS: u64 = 10_000;
+
 /// Lifetime of a remembered idempotency key, in ms (server-api.md 4.1: 300 s, fixed).
 pub const IDEMPOTENCY_TTL_MS: u64 = 300_000;
 

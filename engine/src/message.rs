@@ -13,6 +13,7 @@ use gyre_proto::ids::{ConnId, CoreId};
 use crate::delivery::Delivery;
 use crate::position::Position;
 use crate::rules::Rules;
+use crate::seats::{SeatAnswer, SeatRequest};
 use crate::session::ClientId;
 
 /// Number of a server API call that waits on its core; chosen by the data plane.
@@ -35,6 +36,12 @@ pub enum Message {
     Surveyed(CallId, Box<SurveyReply>),
     /// To the home core of a user: the first connection of this user on a core came (`true`), or the last one went.
     User(Box<str>, bool),
+    /// To the home core of a user: may one more connection of it come in?
+    TakeSeat(Box<SeatRequest>),
+    /// The answer to that.
+    Seat(Box<SeatAnswer>),
+    /// To the home core of a user: a connection with a seat has gone.
+    GiveSeatBack(Box<str>),
     /// New rules after a reload.
     Rules(Arc<Rules>),
 }

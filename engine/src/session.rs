@@ -16,6 +16,7 @@ use crate::engine::home_of;
 use crate::hub::ChannelId;
 use crate::limits::PUBLISHES_IN_FLIGHT_MAX;
 use crate::subscription::Plan;
+use crate::token::ConnectionToken;
 
 /// The id of a connection that clients see: a UUID, version 4.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -132,6 +133,8 @@ impl Pending {
 /// What a pending command does when its facts are there.
 #[derive(Debug)]
 pub(crate) enum Work {
+    /// Waits for the home core of its user.
+    Enter(Box<Entering>),
     Connect(Box<Joining>),
     Subscribe {
         id: u32,
@@ -152,6 +155,16 @@ pub(crate) enum Work {
     PresenceStats {
         id: u32,
     },
+}
+
+/// A connect whose credentials and channels are in order.
+#[derive(Debug, Default)]
+pub(crate) struct Entering {
+    pub(crate) id: u32,
+    pub(crate) token: ConnectionToken,
+    /// Server-side subscriptions to set up.
+    pub(crate) plans: Vec<Plan>,
+    pub(crate) has_seat: bool,
 }
 
 /// A connect whose server-side subscriptions are being set up.
@@ -178,6 +191,8 @@ pub(crate) struct Session {
     pub(crate) heartbeat: Heartbeat,
     /// The session is in the list of its user.
     pub(crate) is_listed: bool,
+    /// It holds one of its user's seats (`seats`).
+    pub(crate) has_seat: bool,
     /// Generation of the latest reservation.
     pub(crate) seq: u32,
     pub(crate) client: ClientId,

@@ -98,6 +98,10 @@ fn node_counters(page: &mut Page, sum: impl Fn(Value) -> u64) {
 }
 
 fn client_counters(page: &mut Page, cores: &[&Snapshot], sum: impl Fn(Value) -> u64) {
+    let help = "Connections refused because of client.connection_limit.";
+    page.single("centrifugo_node_client_connection_limit", "counter", help, sum(|s| s.api.refused_by_limit));
+    let help = "Connections refused because of client.connection_rate_limit.";
+    page.single("gyre_connection_rate_limited_total", "counter", help, sum(|s| s.api.refused_by_rate));
     let name = "centrifugo_client_recover";
     page.family(name, "counter", "Recovery attempts.");
     let counts = [("yes", sum(|s| s.counters.recovered)), ("no", sum(|s| s.counters.unrecovered))];

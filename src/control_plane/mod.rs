@@ -1,5 +1,5 @@
-//! The control thread: signals, configuration reload, metrics. It runs Tokio on the main thread, pinned to no core, and
-//! may block; it never touches a client's socket.
+//! The control thread: signals, configuration reload, metrics. It runs Tokio on the main thread, on no core's CPU if
+//! some are reserved (`gyre.reserved_cores`), and may block; it never touches a client's socket.
 
 mod metrics;
 

@@ -4,6 +4,7 @@
 //! HTTP tasks (`http/`); after the upgrade the task is gone and frames go straight from the driver to the engine
 //! (`handler.rs`). Nothing here blocks, and nothing waits for another core except an HTTP task that awaits its answer.
 
+mod admission;
 mod calls;
 mod entropy;
 mod handler;
@@ -20,6 +21,8 @@ use gyre_io::Driver;
 use gyre_io::mesh::Port;
 use gyre_proto::ids::CoreId;
 
+pub(crate) use admission::Admission;
+use admission::Places;
 use calls::{Answer, Calls, Waiting};
 use entropy::Entropy;
 pub(crate) use handler::CoreHandler;
@@ -32,6 +35,8 @@ use crate::settings::Settings;
 pub(crate) struct Core {
     id: CoreId,
     settings: Arc<Settings>,
+    admission: Arc<Admission>,
+    places: RefCell<Places>,
     /// Never borrowed across an await.
     driver: Rc<RefCell<Driver>>,
     engine: RefCell<Engine>,

@@ -60,6 +60,10 @@ pub(crate) struct ApiCounters {
     pub(crate) errors: std::collections::BTreeMap<(&'static str, u32), u64>,
     /// Upgrades refused because of their origin.
     pub(crate) refused_origins: u64,
+    /// Because of `client.connection_limit`.
+    pub(crate) refused_by_limit: u64,
+    /// Because of `client.connection_rate_limit`.
+    pub(crate) refused_by_rate: u64,
 }
 
 const _: () = assert!(size_of::<Parcel>() <= 32);

@@ -14,7 +14,7 @@ use crate::message::SubscribeFacts;
 use crate::outlet::Outlet;
 use crate::replies::Refused;
 use crate::rules::{self, Asked, Requested};
-use crate::session::{ClientId, Heartbeat, Joining, Phase, Work};
+use crate::session::{ClientId, Entering, Heartbeat, Joining, Phase, Work};
 use crate::subscription::Plan;
 use crate::token::{ConnectionToken, SubscriptionClaims, TokenError};
 
@@ -44,6 +44,15 @@ impl Engine {
             }
             Err(Refusal::Error(error)) => return self.refuse_connect(conn, id, error, out),
         };
+        self.ask_for_seat(conn, Entering { id, token, plans, has_seat: false }, out);
+    }
+
+    /// Lets the connection in.
+    pub(crate) fn enter(&mut self, conn: ConnId, entering: Entering, out: &mut dyn Outlet) {
+        let Entering { id, token, plans, has_seat } = entering;
+        if let Some(session) = self.sessions.of_mut(conn) {
+            session.has_seat = has_seat;
+        }
         let joining = self.admit(conn, id, token, out);
         self.join(conn, plans, joining, out);
     }

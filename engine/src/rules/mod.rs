@@ -97,6 +97,12 @@ pub struct ClientRules {
     pub disallow_anonymous_connection_tokens: bool,
     /// Channels of one connection (106, or 3505 at connect).
     pub channel_limit: usize,
+    /// Connections of one user on this node (3504); the anonymous user has no limit.
+    pub user_connection_limit: usize,
+    /// Client connections of this node. For the data plane, which refuses handshakes over it.
+    pub connection_limit: usize,
+    /// New client connections per second on this node. For the data plane as well.
+    pub connection_rate_limit: u64,
     /// Bytes waiting for one connection before it is too slow (3008).
     pub queue_max_size: usize,
     /// 0 = no pings.
@@ -137,6 +143,9 @@ impl Default for ClientRules {
             allow_anonymous_connect_without_token: false,
             disallow_anonymous_connection_tokens: false,
             channel_limit: 128,
+            user_connection_limit: usize::MAX,
+            connection_limit: usize::MAX,
+            connection_rate_limit: u64::MAX,
             queue_max_size: 1024 * 1024,
             ping_interval_ms: 25_000,
             pong_timeout_ms: 8_000,

@@ -27,18 +27,23 @@ pub(super) async fn connection(core: &Rc<Core>, conn: ConnId) -> Option<(Upgrade
     let negotiated = Rc::new(Cell::new(None));
     let service = service_fn(|request| {
         let (core, negotiated) = (Rc::clone(core), Rc::clone(&negotiated));
-        async move { Ok::<_, Infallible>(route(&core, request, &negotiated).await) }
+        async move { Ok::<_, Infallible>(route(&core, conn, request, &negotiated).await) }
     });
     let driver = Rc::clone(&core.driver);
     let upgrade = gyre_io::http::serve(driver, conn, service, &HttpLimits::default()).await?;
     Some((upgrade, negotiated.get()?))
 }
 
-async fn route(core: &Core, request: Request<RequestBody>, negotiated: &Cell<Option<Encoding>>) -> Answer {
+async fn route(
+    core: &Core,
+    conn: ConnId,
+    request: Request<RequestBody>,
+    negotiated: &Cell<Option<Encoding>>,
+) -> Answer {
     let settings = &core.settings;
     let path = Some(request.uri().path());
     if path == settings.websocket_path.as_deref() {
-        return upgrade::answer(core, &request, negotiated);
+        return upgrade::answer(core, conn, &request, negotiated);
     }
     if let Some(api) = &settings.api
         && let Some(method) = path.and_then(|path| path.strip_prefix(&*api.prefix)?.strip_prefix('/'))

@@ -1,8 +1,9 @@
-//! The WebSocket handshake: origin, RFC 6455 checks, encoding.
+//! The WebSocket handshake: RFC 6455 checks, origin, limits of connections, encoding.
 
 use std::cell::Cell;
 
 use gyre_proto::Encoding;
+use gyre_proto::ids::ConnId;
 use gyre_proto::ws::handshake;
 use hyper::header::{
     CONNECTION, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
@@ -16,7 +17,12 @@ const PROTOBUF: &str = "centrifuge-protobuf";
 const SUBPROTOCOLS: [&str; 2] = ["centrifuge-json", PROTOBUF];
 
 /// Answers the handshake; on 101 the encoding is noted and the connection is the driver's.
-pub(super) fn answer<B>(core: &Core, request: &Request<B>, negotiated: &Cell<Option<Encoding>>) -> Answer {
+pub(super) fn answer<B>(
+    core: &Core,
+    conn: ConnId,
+    request: &Request<B>,
+    negotiated: &Cell<Option<Encoding>>,
+) -> Answer {
     let accepted = match handshake::check(request.method(), request.headers(), &SUBPROTOCOLS) {
         Ok(accepted) => accepted,
         Err(code) => return refuse(code),
@@ -30,6 +36,10 @@ pub(super) fn answer<B>(core: &Core, request: &Request<B>, negotiated: &Cell<Opt
     let Ok(accept_key) = HeaderValue::try_from(accepted.accept_key) else {
         return refuse(StatusCode::BAD_REQUEST);
     };
+    // Last: what ends here has a place, and what is refused above takes none.
+    if core.admit(conn).is_err() {
+        return full();
+    }
     let is_protobuf = accepted.subprotocol == Some(PROTOBUF) || query_asks_protobuf(request.uri().query());
     negotiated.set(Some(if is_protobuf { Encoding::Protobuf } else { Encoding::Json }));
     let mut answer = status(StatusCode::SWITCHING_PROTOCOLS);
@@ -40,6 +50,13 @@ pub(super) fn answer<B>(core: &Core, request: &Request<B>, negotiated: &Cell<Opt
     if let Some(subprotocol) = accepted.subprotocol {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     }
+    answer
+}
+
+/// The peer is to try again later, on another connection: this one would only keep a file open.
+fn full() -> Answer {
+    let mut answer = status(StatusCode::SERVICE_UNAVAILABLE);
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     answer
 }
 

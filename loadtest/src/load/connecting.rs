@@ -1,0 +1,408 @@
+//! How connections of a core begin and end: the ramp, coming back, leaving, and everything that goes wrong on the way.
+//!
+//! Part of the core's turn. A client whose connection does not come about is dialled again a second later, three times
+//! in all; then it is given up, which the run reports as a violation.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gyre_io::{Closed, Dial, Driver, FrameKind, Then, WebSocketOptions, spawn};
+use gyre_proto::ids::ConnId;
+use gyre_proto::ws::{Role, encode_client_frame};
+
+use super::clients::State;
+use super::core::{Core, Owner};
+use super::publish::{self, http};
+use super::wire::command::{self, Position};
+use crate::options::Via;
+
+/// Connections in a row that may fail before a client is given up.
+const ATTEMPTS_MAX: u8 = 3;
+/// Pause before the next of them.
+const RETRY_US: u64 = 1_000_000;
+
+/// What a client accepts. Text is not checked: the readers look at bytes, and the CPUs are shared with the server.
+const OPTIONS: WebSocketOptions =
+    WebSocketOptions { message_size_max: 16 * 1024 * 1024, validate_utf8: false, role: Role::Client };
+
+impl Core {
+    pub(super) fn owner(&self, conn: ConnId) -> Owner {
+        self.owners.get(conn.index as usize).copied().unwrap_or(Owner::None)
+    }
+
+    fn set_owner(&mut self, conn: ConnId, owner: Owner) {
+        let index = conn.index as usize;
+        if self.owners.len() <= index {
+            self.owners.resize(index + 1, Owner::None);
+        }
+        self.owners[index] = owner;
+    }
+
+    /// Whether clients wait for their dial and may be dialled.
+    pub(super) fn has_dials(&self) -> bool {
+        let connecting = &self.connecting;
+        connecting.in_flight < connecting.in_flight_max
+            && (connecting.first_dials < self.clients.each.len() || !connecting.queue.is_empty())
+    }
+
+    /// Dials what is due. The rate bounds all dials; the intended time of a return is when its connection ended.
+    pub(super) fn dial_due(&mut self, driver: &mut Driver, now_us: u64) {
+        while self.has_dials() {
+            let is_first = self.connecting.first_dials < self.clients.each.len();
+            if !is_first && self.connecting.queue.front().is_some_and(|(_, from_us)| *from_us > now_us) {
+                break;
+            }
+            let Some(schedule) = &mut self.connecting.schedule else { break };
+            if schedule.take(now_us).is_none() {
+                break;
+            }
+            if is_first {
+                let client = self.connecting.first_dials;
+                self.connecting.first_dials += 1;
+                self.clients.each[client].since_us = now_us as u32;
+                self.dial_client(driver, client);
+            } else if let Some((client, _)) = self.connecting.queue.pop_front() {
+                self.dial_client(driver, client as usize);
+            }
+        }
+    }
+
+    fn dial_client(&mut self, driver: &mut Driver, client: usize) {
+        let shared = Arc::clone(&self.shared);
+        let spec = &shared.spec;
+        let number = self.clients.first + client;
+        let at = number % spec.endpoints.len();
+        let source = match &spec.sources[..] {
+            [] => None,
+            sources => Some(sources[number / spec.endpoints.len() % sources.len()]),
+        };
+        let request = &self.requests[at];
+        let dial = Dial {
+            target: spec.endpoints[at].address,
+            source,
+            timeout_ms: spec.connect_timeout_us / 1000,
+            then: Then::WebSocket { request, options: OPTIONS },
+        };
+        let result = driver.dial(dial);
+        let mut tally = self.tally.borrow_mut();
+        tally.dirty = true;
+        tally.counts.dialled += 1;
+        match result {
+            Ok(conn) => {
+                drop(tally);
+                self.set_owner(conn, Owner::Client(client as u32));
+                self.connecting.in_flight += 1;
+                let entry = &mut self.clients.each[client];
+                (entry.conn, entry.state, entry.subscribed) = (conn, State::Dialling, 0);
+            }
+            Err(error) => {
+                tally.counts.connect_failed += 1;
+                tally.error(&match error.raw_os_error() {
+                    Some(code) => format!("connect: {}", errno_name(code)),
+                    None => format!("connect: {error}"),
+                });
+                drop(tally);
+                self.try_again(client);
+            }
+        }
+    }
+
+    /// A connection did not come about.
+    fn try_again(&mut self, client: usize) {
+        let entry = &mut self.clients.each[client];
+        entry.attempts += 1;
+        if entry.attempts >= ATTEMPTS_MAX {
+            entry.state = State::Gone;
+            self.status.given_up += 1;
+        } else {
+            entry.state = State::Out;
+            self.connecting.queue.push_back((client as u32, self.shared.now_us() + RETRY_US));
+        }
+    }
+
+    pub(super) fn on_dialled(&mut self, driver: &mut Driver, conn: ConnId) {
+        self.tally.borrow_mut().dirty = true;
+        match self.owner(conn) {
+            Owner::Client(client) => {
+                self.write_connect(client as usize);
+                self.push_scratch(driver, conn);
+                let timeout_ms = self.shared.spec.connect_timeout_us / 1000;
+                driver.set_timer(conn, driver.now_ms() + timeout_ms);
+            }
+            Owner::Publisher(at) => {
+                let (number, publisher) = &self.publishers[at as usize];
+                if self.via == Via::Ws {
+                    // Publishers are users of their own, behind the clients.
+                    let user = (self.shared.spec.layout.clients + number) as u64;
+                    self.shared.spec.tokens.write(user, &mut self.token);
+                    self.scratch.clear();
+                    command::connect(self.shared.spec.wire, &mut self.scratch, self.token.as_bytes());
+                    self.push_scratch(driver, conn);
+                } else {
+                    spawn(http::run(Rc::clone(&self.driver), conn, Rc::clone(publisher)));
+                }
+            }
+            Owner::None => driver.abort(conn),
+        }
+    }
+
+    /// Connect and all subscribes of a client, in one frame.
+    fn write_connect(&mut self, client: usize) {
+        let spec = &self.shared.spec;
+        let number = self.clients.first + client;
+        spec.tokens.write(number as u64, &mut self.token);
+        self.scratch.clear();
+        command::connect(spec.wire, &mut self.scratch, self.token.as_bytes());
+        let mut name = Vec::with_capacity(64);
+        for slot in 0..spec.layout.slots() {
+            name.clear();
+            spec.layout.write_name(spec.layout.channel(number, slot), &mut name);
+            let known = self.clients.position(client, slot).copied();
+            let position = match known {
+                None => Position::None,
+                Some(known) if known.epoch == 0 => Position::Wanted,
+                Some(known) => Position::After { epoch: self.clients.epochs.text(known.epoch), offset: known.offset },
+            };
+            command::subscribe(spec.wire, &mut self.scratch, command::SUBSCRIBE_ID + slot as u32, &name, position);
+        }
+    }
+
+    fn push_scratch(&mut self, driver: &mut Driver, conn: ConnId) {
+        let (opcode, mask, scratch) = (self.shared.spec.wire.opcode_byte(), self.mask, &self.scratch);
+        let frame = driver.frame_with(FrameKind::Raw, |out| encode_client_frame(opcode, scratch, mask, out));
+        driver.push(conn, frame);
+    }
+
+    /// The replies did not come in time.
+    pub(super) fn on_timeout(&mut self, driver: &mut Driver, conn: ConnId) {
+        self.tally.borrow_mut().error("connect: no reply in time");
+        driver.abort(conn);
+    }
+
+    pub(super) fn on_closed(&mut self, driver: &mut Driver, conn: ConnId, why: Closed) {
+        let owner = self.owner(conn);
+        self.set_owner(conn, Owner::None);
+        self.tally.borrow_mut().dirty = true;
+        match owner {
+            Owner::Client(client) => self.on_client_closed(client as usize, why),
+            Owner::Publisher(at) => self.on_publisher_closed(driver, at as usize, why),
+            Owner::None => {}
+        }
+    }
+
+    fn on_client_closed(&mut self, client: usize, why: Closed) {
+        let entry = &mut self.clients.each[client];
+        let state = entry.state;
+        let was_connected = state == State::Connected || state == State::Ready;
+        self.uncount(client, was_connected);
+        match state {
+            State::Dialling | State::Connected => {
+                self.connecting.in_flight -= 1;
+                let mut tally = self.tally.borrow_mut();
+                tally.counts.connect_failed += 1;
+                if why != Closed::Local {
+                    tally.error(&ended(why));
+                }
+                drop(tally);
+                self.try_again(client);
+            }
+            State::Ready => {
+                self.status.ready -= 1;
+                let mut tally = self.tally.borrow_mut();
+                tally.error(&ended(why));
+                tally.counts.closed += 1;
+                drop(tally);
+                if self.orders.returning {
+                    self.clients.each[client].since_us = self.shared.now_us() as u32;
+                    self.come_back(client);
+                } else {
+                    self.clients.each[client].state = State::Gone;
+                    self.status.given_up += 1;
+                }
+            }
+            State::Returning => self.come_back(client),
+            State::Leaving | State::Out | State::Gone => self.clients.each[client].state = State::Gone,
+        }
+    }
+
+    fn come_back(&mut self, client: usize) {
+        self.clients.each[client].state = State::Out;
+        self.connecting.queue.push_back((client as u32, 0));
+    }
+
+    /// Takes a client that ends out of the counters of what is open.
+    fn uncount(&mut self, client: usize, was_connected: bool) {
+        if was_connected {
+            let mut tally = self.tally.borrow_mut();
+            tally.counts.open -= 1;
+            tally.counts.subscribed -= u64::from(self.clients.each[client].subscribed);
+            tally.dirty = true;
+        }
+    }
+
+    /// Makes clients leave that are to come back: half of them say goodbye, half of them just end.
+    pub(super) fn churn_due(&mut self, driver: &mut Driver, now_us: u64) {
+        let count = self.clients.each.len();
+        while let Some(churn) = &mut self.churn
+            && churn.next_us() < self.orders.churn_until_us
+            && count > 0
+            && churn.take(now_us).is_some()
+        {
+            // Clients take turns, so each has been back for as long as possible.
+            let client = self.next_churned % count;
+            self.next_churned += 1;
+            if self.clients.each[client].state == State::Ready {
+                self.send_away(driver, client, State::Returning);
+                let conn = self.clients.each[client].conn;
+                if client.is_multiple_of(2) { driver.close(conn, 1000, "") } else { driver.abort(conn) }
+            }
+        }
+    }
+
+    /// Ends all connections at once; everybody comes back.
+    pub(super) fn drop_all(&mut self, driver: &mut Driver) {
+        for client in 0..self.clients.each.len() {
+            if self.clients.each[client].state == State::Ready {
+                self.send_away(driver, client, State::Returning);
+                driver.abort(self.clients.each[client].conn);
+            }
+        }
+    }
+
+    fn send_away(&mut self, _driver: &mut Driver, client: usize, state: State) {
+        let was_connected = matches!(self.clients.each[client].state, State::Connected | State::Ready);
+        self.uncount(client, was_connected);
+        let entry = &mut self.clients.each[client];
+        if entry.state == State::Ready {
+            self.status.ready -= 1;
+        }
+        if matches!(entry.state, State::Dialling | State::Connected) {
+            self.connecting.in_flight -= 1;
+        }
+        (entry.state, entry.since_us) = (state, self.shared.now_us() as u32);
+    }
+
+    /// Lets clients go, at a bounded rate; publishers with the first of them.
+    pub(super) fn leave_due(&mut self, driver: &mut Driver, now_us: u64) {
+        let Some(mut leave) = self.leave else { return };
+        if leave.next_us() <= now_us && self.next_leaving == 0 {
+            self.leave_publishers(driver);
+        }
+        while self.next_leaving < self.clients.each.len() && leave.take(now_us).is_some() {
+            let client = self.next_leaving;
+            self.next_leaving += 1;
+            match self.clients.each[client].state {
+                State::Ready => {
+                    self.send_away(driver, client, State::Leaving);
+                    driver.close(self.clients.each[client].conn, 1000, "");
+                }
+                State::Dialling | State::Connected => {
+                    self.send_away(driver, client, State::Leaving);
+                    driver.abort(self.clients.each[client].conn);
+                }
+                State::Returning => self.clients.each[client].state = State::Leaving,
+                State::Out | State::Leaving | State::Gone => {}
+            }
+        }
+        self.leave = Some(leave);
+    }
+
+    pub(super) fn dial_publishers(&mut self, driver: &mut Driver) {
+        for at in 0..self.publishers.len() {
+            self.dial_publisher(driver, at);
+        }
+    }
+
+    fn dial_publisher(&mut self, driver: &mut Driver, at: usize) {
+        let shared = Arc::clone(&self.shared);
+        let Some(publishing) = &shared.spec.publishing else { return };
+        let timeout_ms = shared.spec.connect_timeout_us / 1000;
+        let endpoint = self.publishers[at].0 % shared.spec.endpoints.len();
+        let dial = match self.via {
+            Via::Http => Dial { target: publishing.api.address, source: None, timeout_ms, then: Then::Stream },
+            Via::Ws => Dial {
+                target: shared.spec.endpoints[endpoint].address,
+                source: None,
+                timeout_ms,
+                then: Then::WebSocket { request: &self.requests[endpoint], options: OPTIONS },
+            },
+        };
+        let result = driver.dial(dial);
+        let mut publisher = self.publishers[at].1.borrow_mut();
+        publisher.attempts += 1;
+        match result {
+            Ok(conn) => {
+                (publisher.conn, publisher.state) = (conn, publish::State::Dialling);
+                drop(publisher);
+                self.set_owner(conn, Owner::Publisher(at as u32));
+            }
+            Err(error) => self.tally.borrow_mut().error(&format!("publish: connect: {error}")),
+        }
+    }
+
+    fn on_publisher_closed(&mut self, driver: &mut Driver, at: usize, why: Closed) {
+        let mut publisher = self.publishers[at].1.borrow_mut();
+        if publisher.state == publish::State::Leaving || self.leave.is_some() {
+            return;
+        }
+        publisher.lost();
+        let attempts = publisher.attempts;
+        drop(publisher);
+        self.tally.borrow_mut().error(&format!("publish: {}", ended(why)));
+        // A server may end a kept-alive connection now and then; one that ends all of them is reported.
+        if attempts < 100 && !matches!(why, Closed::Unreachable(_) | Closed::Refused(_) | Closed::DialTimeout) {
+            self.dial_publisher(driver, at);
+        } else if let Ok(mut failures) = self.shared.failures.lock() {
+            failures.push(format!("a publisher cannot connect: {}", ended(why)));
+        }
+    }
+
+    fn leave_publishers(&mut self, driver: &mut Driver) {
+        for (_, publisher) in &self.publishers {
+            let mut publisher = publisher.borrow_mut();
+            publisher.state = publish::State::Leaving;
+            match publisher.waker.take() {
+                Some(waker) => waker.wake(),
+                None => driver.close(publisher.conn, 1000, ""),
+            }
+        }
+    }
+}
+
+/// How a connection ended, as it is counted.
+fn ended(why: Closed) -> String {
+    match why {
+        Closed::PeerClosed { code } => format!("disconnect {code}"),
+        Closed::PeerEof => "connection ended without a close frame".to_owned(),
+        Closed::PeerReset => "connection reset".to_owned(),
+        Closed::Violation(code) => format!("server broke the websocket protocol ({code})"),
+        Closed::Local => "connection ended here".to_owned(),
+        Closed::Unreachable(code) => format!("connect: {}", errno_name(code)),
+        Closed::Refused(0) => "upgrade: answer is not http".to_owned(),
+        Closed::Refused(status) => format!("upgrade: http {status}"),
+        Closed::DialTimeout => "connect: timed out".to_owned(),
+    }
+}
+
+fn errno_name(code: i32) -> String {
+    let name = match code {
+        4 => "EINTR",
+        11 => "EAGAIN",
+        12 => "ENOMEM",
+        13 => "EACCES",
+        22 => "EINVAL",
+        23 => "ENFILE (files of the system)",
+        24 => "EMFILE (open files of this process)",
+        98 => "EADDRINUSE (ports of this address are used up)",
+        99 => "EADDRNOTAVAIL (no free port, or not an address of this host)",
+        101 => "ENETUNREACH",
+        103 => "ECONNABORTED",
+        104 => "ECONNRESET",
+        105 => "ENOBUFS",
+        110 => "ETIMEDOUT",
+        111 => "ECONNREFUSED",
+        113 => "EHOSTUNREACH",
+        _ => return format!("errno {code}"),
+    };
+    name.to_owned()
+}
