@@ -47,11 +47,11 @@ bench: system-deps
 	cargo build --release --package gyre
 	cargo build --release --package gyre-loadtest
 	cargo build --release --package gyre-bench
-	@if command -v valgrind >/dev/null; then $(BENCH) instructions; \
-	else echo "valgrind is not installed: instructions are not counted (apt-get install valgrind)"; fi
 	$(BENCH) floor --sockets 1000,10000 --repetitions 3
 	cargo bench --quiet --package gyre-bench -- --warm-up-time 0.2 --measurement-time 0.5 --noplot
 	$(BENCH) compare --short --rounds 2 --server-cpu 0 --client-cpu 1 --servers bench/compare.toml --only gyre
+	@if command -v valgrind >/dev/null; then $(BENCH) instructions; \
+	else echo "valgrind is not installed: instructions are not counted (apt-get install valgrind)"; fi
 
 js: $(NODE_MODULES)
 	cd $(JS) && node --test --test-concurrency=1 --test-reporter=spec *.test.mjs

@@ -21,7 +21,7 @@ mod stream;
 mod websocket;
 mod wheel;
 
-pub use backend::{ProbeError, probe, spawn};
+pub use backend::{ProbeError, give_back_memory, probe, spawn};
 pub use driver::{
     BindError, Busy, Closed, CoreHandle, CoreOptions, Dial, Driver, DriverStats, Handler, Listener, Then,
     UpgradeRequest, bind_listeners, receive_buffers, spawn_core,

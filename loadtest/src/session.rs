@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
@@ -70,12 +71,16 @@ pub fn run(workload: &Workload, common: &Common, arguments: &[String]) -> Result
     let screen = Screen::new(common.quiet);
     let setup = watch::Setup { live: Arc::clone(&live), header, goal: plan.clients, server, hlog, screen };
     let watch = watch::start(setup);
+    let stop = live.stop_flag();
     let outcome = load::run(&plan, workload, common, live);
     let mut seen = watch.finish();
     if let Some(error) = seen.hlog_error.take() {
         eprintln!("the histogram log is not complete: {error}");
     }
     let mut record = record(workload, common, &plan, arguments, started, outcome?, seen);
+    if stop.load(Ordering::Relaxed) {
+        record.notes.push("stopped early by a signal".to_owned());
+    }
     record.verdict.assertions = common
         .assertions
         .iter()

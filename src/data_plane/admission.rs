@@ -13,15 +13,6 @@ use gyre_proto::ids::ConnId;
 use super::Core;
 use crate::limits::REFUSED_LOG_MS;
 
-/// Why there is no place for a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
-    Limit,
-    Rate,
-    /// Its peer has gone.
-    Gone,
-}
-
 /// What all cores share.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -108,14 +99,15 @@ impl Places {
 }
 
 impl Core {
-    /// Gives the connection a place among the client connections of the node, until [`Self::left`].
-    pub(super) fn admit(&self, conn: ConnId) -> Result<(), Full> {
+    /// Gives the connection a place among the client connections of the node, until [`Self::left`]. `false` = there is
+    /// none for it.
+    pub(super) fn admit(&self, conn: ConnId) -> bool {
         let engine = self.engine.borrow();
         let rules = &engine.rules().client;
         let (limit, per_second) = (rules.connection_limit, rules.connection_rate_limit);
         // What has gone is not reported a second time, so its place would never come back.
         if !self.driver.borrow_mut().is_open(conn) {
-            return Err(Full::Gone);
+            return false;
         }
         let admission = &*self.admission;
         if per_second != u64::MAX && !admission.take_token(per_second, admission.now_ns()) {
@@ -126,7 +118,7 @@ impl Core {
                     "connections refused with 503: more per second than client.connection_rate_limit"
                 );
             }
-            return Err(Full::Rate);
+            return false;
         }
         let mut places = self.places.borrow_mut();
         if !places.has(conn) && !admission.enter(limit) {
@@ -134,10 +126,10 @@ impl Core {
             if admission.may_log(1) {
                 tracing::warn!(limit, "connections refused with 503: client.connection_limit is reached");
             }
-            return Err(Full::Limit);
+            return false;
         }
         places.note(conn);
-        Ok(())
+        true
     }
 
     /// The connection is gone, whether it had a place or not.

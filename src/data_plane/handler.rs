@@ -15,7 +15,7 @@ use super::admission::{Admission, Places};
 use super::calls::{Answer, Calls};
 use super::entropy::Entropy;
 use super::{ApiCounters, Core, FromControl, Parcel, ToControl, http};
-use crate::limits::SNAPSHOT_INTERVAL_MS;
+use crate::limits::{MEMORY_PEAK_MIN, SNAPSHOT_INTERVAL_MS};
 use crate::settings::Settings;
 
 /// See the module.
@@ -23,6 +23,8 @@ pub(crate) struct CoreHandler {
     core: Rc<Core>,
     inbox: Vec<Parcel>,
     next_snapshot_ms: u64,
+    /// Most connections since memory was last given back.
+    connections_peak: usize,
     has_reported_drained: bool,
 }
 
@@ -55,7 +57,16 @@ impl CoreHandler {
             api: RefCell::new(ApiCounters::default()),
             is_shutting_down: Cell::new(false),
         };
-        Self { core: Rc::new(core), inbox: Vec::new(), next_snapshot_ms: 0, has_reported_drained: false }
+        Self { core: Rc::new(core), inbox: Vec::new(), next_snapshot_ms: 0, connections_peak: 0, has_reported_drained: false }
+    }
+
+    /// After most clients have left, what the allocator kept of them goes as well.
+    fn give_back_memory(&mut self, connections: usize) {
+        self.connections_peak = self.connections_peak.max(connections);
+        if connections <= self.connections_peak / 2 && self.connections_peak >= MEMORY_PEAK_MIN {
+            self.connections_peak = connections;
+            gyre_io::give_back_memory();
+        }
     }
 
     fn take_from_control(&mut self, driver: &mut Driver, what: FromControl) {
@@ -129,6 +140,7 @@ impl Handler for CoreHandler {
             self.next_snapshot_ms = driver.now_ms() + SNAPSHOT_INTERVAL_MS;
             let snapshot = Box::new(self.core.snapshot(driver));
             self.core.tell_control(ToControl::Snapshot(snapshot));
+            self.give_back_memory(driver.connections());
         }
         if self.core.is_shutting_down.get() && !self.has_reported_drained && driver.connections() == 0 {
             self.has_reported_drained = true;

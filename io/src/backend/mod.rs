@@ -6,6 +6,7 @@
 
 mod buffers;
 mod executor;
+mod memory;
 mod probe;
 mod sockets;
 mod uring;
@@ -13,6 +14,7 @@ mod uring;
 pub(crate) use buffers::ReceiveBuffers;
 pub use executor::spawn;
 pub(crate) use executor::{Core, run_ready_tasks, start, tasks_alive};
+pub use memory::give_back_memory;
 pub use probe::{ProbeError, probe};
 pub(crate) use sockets::bind_without_port;
 pub(crate) use uring::{Event, Ring, Wait, is_retry};

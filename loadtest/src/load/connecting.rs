@@ -1,4 +1,4 @@
-//! How connections of a core begin and end: the ramp, coming back, leaving, and everything that goes wrong on the way.
+//! How connections of a core begin: the ramp, coming back, and everything that goes wrong on the way.
 //!
 //! Part of the core's turn. A client whose connection does not come about is dialled again a second later, three times
 //! in all; then it is given up, which the run reports as a violation.
@@ -12,6 +12,7 @@ use gyre_proto::ws::{Role, encode_client_frame};
 
 use super::clients::State;
 use super::core::{Core, Owner};
+use super::leaving::{ended, errno_name};
 use super::publish::{self, http};
 use super::wire::command::{self, Position};
 use crate::options::Via;
@@ -26,16 +27,43 @@ const OPTIONS: WebSocketOptions =
     WebSocketOptions { message_size_max: 16 * 1024 * 1024, validate_utf8: false, role: Role::Client };
 
 impl Core {
+    /// Whose connection this is. A slot may be in use again before the end of its last connection was reported.
     pub(super) fn owner(&self, conn: ConnId) -> Owner {
-        self.owners.get(conn.index as usize).copied().unwrap_or(Owner::None)
+        let owner = self.owners.get(conn.index as usize).copied().unwrap_or(Owner::None);
+        if self.conn_of(owner) == Some(conn) {
+            return owner;
+        }
+        self.displaced.get(&(conn.index, conn.generation)).copied().unwrap_or(Owner::None)
     }
 
+    fn conn_of(&self, owner: Owner) -> Option<ConnId> {
+        match owner {
+            Owner::None => None,
+            Owner::Client(client) => Some(self.clients.each[client as usize].conn),
+            Owner::Publisher(at) => Some(self.publishers[at as usize].1.borrow().conn),
+        }
+    }
+
+    /// Call before the owner learns of its new connection.
     fn set_owner(&mut self, conn: ConnId, owner: Owner) {
         let index = conn.index as usize;
         if self.owners.len() <= index {
             self.owners.resize(index + 1, Owner::None);
         }
-        self.owners[index] = owner;
+        let before = std::mem::replace(&mut self.owners[index], owner);
+        if let Some(earlier) = self.conn_of(before)
+            && earlier.index == conn.index
+            && earlier != conn
+        {
+            self.displaced.insert((earlier.index, earlier.generation), before);
+        }
+    }
+
+    fn forget_owner(&mut self, conn: ConnId) {
+        let index = conn.index as usize;
+        if self.displaced.remove(&(conn.index, conn.generation)).is_none() && index < self.owners.len() {
+            self.owners[index] = Owner::None;
+        }
     }
 
     /// Whether clients wait for their dial and may be dialled.
@@ -181,7 +209,7 @@ impl Core {
 
     pub(super) fn on_closed(&mut self, driver: &mut Driver, conn: ConnId, why: Closed) {
         let owner = self.owner(conn);
-        self.set_owner(conn, Owner::None);
+        self.forget_owner(conn);
         self.tally.borrow_mut().dirty = true;
         match owner {
             Owner::Client(client) => self.on_client_closed(client as usize, why),
@@ -231,80 +259,13 @@ impl Core {
     }
 
     /// Takes a client that ends out of the counters of what is open.
-    fn uncount(&mut self, client: usize, was_connected: bool) {
+    pub(super) fn uncount(&mut self, client: usize, was_connected: bool) {
         if was_connected {
             let mut tally = self.tally.borrow_mut();
             tally.counts.open -= 1;
             tally.counts.subscribed -= u64::from(self.clients.each[client].subscribed);
             tally.dirty = true;
         }
-    }
-
-    /// Makes clients leave that are to come back: half of them say goodbye, half of them just end.
-    pub(super) fn churn_due(&mut self, driver: &mut Driver, now_us: u64) {
-        let count = self.clients.each.len();
-        while let Some(churn) = &mut self.churn
-            && churn.next_us() < self.orders.churn_until_us
-            && count > 0
-            && churn.take(now_us).is_some()
-        {
-            // Clients take turns, so each has been back for as long as possible.
-            let client = self.next_churned % count;
-            self.next_churned += 1;
-            if self.clients.each[client].state == State::Ready {
-                self.send_away(driver, client, State::Returning);
-                let conn = self.clients.each[client].conn;
-                if client.is_multiple_of(2) { driver.close(conn, 1000, "") } else { driver.abort(conn) }
-            }
-        }
-    }
-
-    /// Ends all connections at once; everybody comes back.
-    pub(super) fn drop_all(&mut self, driver: &mut Driver) {
-        for client in 0..self.clients.each.len() {
-            if self.clients.each[client].state == State::Ready {
-                self.send_away(driver, client, State::Returning);
-                driver.abort(self.clients.each[client].conn);
-            }
-        }
-    }
-
-    fn send_away(&mut self, _driver: &mut Driver, client: usize, state: State) {
-        let was_connected = matches!(self.clients.each[client].state, State::Connected | State::Ready);
-        self.uncount(client, was_connected);
-        let entry = &mut self.clients.each[client];
-        if entry.state == State::Ready {
-            self.status.ready -= 1;
-        }
-        if matches!(entry.state, State::Dialling | State::Connected) {
-            self.connecting.in_flight -= 1;
-        }
-        (entry.state, entry.since_us) = (state, self.shared.now_us() as u32);
-    }
-
-    /// Lets clients go, at a bounded rate; publishers with the first of them.
-    pub(super) fn leave_due(&mut self, driver: &mut Driver, now_us: u64) {
-        let Some(mut leave) = self.leave else { return };
-        if leave.next_us() <= now_us && self.next_leaving == 0 {
-            self.leave_publishers(driver);
-        }
-        while self.next_leaving < self.clients.each.len() && leave.take(now_us).is_some() {
-            let client = self.next_leaving;
-            self.next_leaving += 1;
-            match self.clients.each[client].state {
-                State::Ready => {
-                    self.send_away(driver, client, State::Leaving);
-                    driver.close(self.clients.each[client].conn, 1000, "");
-                }
-                State::Dialling | State::Connected => {
-                    self.send_away(driver, client, State::Leaving);
-                    driver.abort(self.clients.each[client].conn);
-                }
-                State::Returning => self.clients.each[client].state = State::Leaving,
-                State::Out | State::Leaving | State::Gone => {}
-            }
-        }
-        self.leave = Some(leave);
     }
 
     pub(super) fn dial_publishers(&mut self, driver: &mut Driver) {
@@ -332,9 +293,10 @@ impl Core {
         publisher.attempts += 1;
         match result {
             Ok(conn) => {
-                (publisher.conn, publisher.state) = (conn, publish::State::Dialling);
                 drop(publisher);
                 self.set_owner(conn, Owner::Publisher(at as u32));
+                let mut publisher = self.publishers[at].1.borrow_mut();
+                (publisher.conn, publisher.state) = (conn, publish::State::Dialling);
             }
             Err(error) => self.tally.borrow_mut().error(&format!("publish: connect: {error}")),
         }
@@ -356,53 +318,4 @@ impl Core {
             failures.push(format!("a publisher cannot connect: {}", ended(why)));
         }
     }
-
-    fn leave_publishers(&mut self, driver: &mut Driver) {
-        for (_, publisher) in &self.publishers {
-            let mut publisher = publisher.borrow_mut();
-            publisher.state = publish::State::Leaving;
-            match publisher.waker.take() {
-                Some(waker) => waker.wake(),
-                None => driver.close(publisher.conn, 1000, ""),
-            }
-        }
-    }
-}
-
-/// How a connection ended, as it is counted.
-fn ended(why: Closed) -> String {
-    match why {
-        Closed::PeerClosed { code } => format!("disconnect {code}"),
-        Closed::PeerEof => "connection ended without a close frame".to_owned(),
-        Closed::PeerReset => "connection reset".to_owned(),
-        Closed::Violation(code) => format!("server broke the websocket protocol ({code})"),
-        Closed::Local => "connection ended here".to_owned(),
-        Closed::Unreachable(code) => format!("connect: {}", errno_name(code)),
-        Closed::Refused(0) => "upgrade: answer is not http".to_owned(),
-        Closed::Refused(status) => format!("upgrade: http {status}"),
-        Closed::DialTimeout => "connect: timed out".to_owned(),
-    }
-}
-
-fn errno_name(code: i32) -> String {
-    let name = match code {
-        4 => "EINTR",
-        11 => "EAGAIN",
-        12 => "ENOMEM",
-        13 => "EACCES",
-        22 => "EINVAL",
-        23 => "ENFILE (files of the system)",
-        24 => "EMFILE (open files of this process)",
-        98 => "EADDRINUSE (ports of this address are used up)",
-        99 => "EADDRNOTAVAIL (no free port, or not an address of this host)",
-        101 => "ENETUNREACH",
-        103 => "ECONNABORTED",
-        104 => "ECONNRESET",
-        105 => "ENOBUFS",
-        110 => "ETIMEDOUT",
-        111 => "ECONNREFUSED",
-        113 => "EHOSTUNREACH",
-        _ => return format!("errno {code}"),
-    };
-    name.to_owned()
 }

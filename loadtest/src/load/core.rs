@@ -5,7 +5,7 @@
 //! by itself follows schedules; between their events it sleeps.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub(super) struct Core {
     pub(super) via: Via,
     /// By slot of the connection table: whose connection it is.
     pub(super) owners: Vec<Owner>,
+    /// Owners of connections whose slot was in use again before their end was reported.
+    pub(super) displaced: HashMap<(u32, u32), Owner>,
     pub(super) requests: Vec<Arc<UpgradeRequest>>,
     pub(super) mask: [u8; 4],
     pub(super) tally: Rc<RefCell<Tally>>,
@@ -118,6 +120,7 @@ impl Core {
             publishers,
             via: spec.publishing.as_ref().map_or(Via::Http, |publishing| publishing.via),
             owners: vec![Owner::None; count + SLOTS_SPARE],
+            displaced: HashMap::new(),
             requests: spec.endpoints.iter().map(|endpoint| Arc::new(request(endpoint))).collect(),
             // Not zero, so that the server unmasks as it would for other clients.
             mask: ((random >> 16) as u32 | 0x0101_0101).to_ne_bytes(),

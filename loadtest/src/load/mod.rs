@@ -9,6 +9,7 @@ mod clients;
 mod connecting;
 mod core;
 mod layout;
+mod leaving;
 mod phases;
 mod publish;
 mod receiving;

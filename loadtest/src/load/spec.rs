@@ -123,7 +123,9 @@ impl Spec {
                 spec.layout = layout(clients - fanout.stalled, fanout.channels, 1);
                 spec.stalled = fanout.stalled as usize;
                 let pace = Pace::Rate(fanout.publish_rate as f64);
-                let publishing = Publishing::new(plan, common, pace, fanout.channels, fanout.publish_rate, fanout.size);
+                let mut publishing =
+                    Publishing::new(plan, common, pace, fanout.channels, fanout.publish_rate, fanout.size);
+                (publishing.batch, publishing.burst) = (fanout.burst as usize, fanout.burst > 1);
                 spec.publishing = Some(publishing);
             }
             Workload::Mesh(mesh) => {
@@ -135,7 +137,9 @@ impl Spec {
                 );
                 spec.layout = layout(mesh.clients, channels, mesh.channels_per_client);
                 let pace = Pace::Rate(mesh.publish_rate as f64);
-                spec.publishing = Some(Publishing::new(plan, common, pace, channels, mesh.publish_rate, mesh.size));
+                let mut publishing = Publishing::new(plan, common, pace, channels, mesh.publish_rate, mesh.size);
+                publishing.via = mesh.via;
+                spec.publishing = Some(publishing);
             }
             Workload::Churn(churn) => {
                 spec.layout = layout(churn.clients, churn.channels, 1);

@@ -23,8 +23,8 @@ const READ: u8 = 0;
 const STALL: u8 = 1;
 const END: u8 = 2;
 
-/// Time to find out how each of them ended: the server's close frame is behind what was not read.
-const ENDING: Duration = Duration::from_secs(10);
+/// Silence after which those that have not ended count as alive: a close frame is behind what was not read.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// The thread with these subscribers.
 pub(super) struct Stalled {
@@ -72,10 +72,12 @@ fn live(mut subscribers: Vec<Subscriber>, wire: Wire, mode: &AtomicU8) -> String
     while mode.load(Ordering::Relaxed) == STALL {
         std::thread::park_timeout(Duration::from_millis(50));
     }
-    let deadline = Instant::now() + ENDING;
-    while Instant::now() < deadline && subscribers.iter().any(|one| one.ended.is_none() && !one.is_live) {
+    let mut heard = Instant::now();
+    while heard.elapsed() < ENDING && subscribers.iter().any(|one| one.ended.is_none()) {
         for subscriber in &mut subscribers {
-            subscriber.read(wire, false);
+            if subscriber.read(wire, false) {
+                heard = Instant::now();
+            }
         }
         std::thread::park_timeout(Duration::from_millis(10));
     }
@@ -91,8 +93,6 @@ struct Subscriber {
     socket: TcpStream,
     decoder: Decoder,
     ended: Option<&'static str>,
-    /// Everything was read and the connection is still open.
-    is_live: bool,
 }
 
 impl Subscriber {
@@ -128,21 +128,24 @@ impl Subscriber {
         encode_client_frame(spec.wire.opcode_byte(), &commands, [1, 2, 3, 4], &mut frame);
         socket.write_all(&frame)?;
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, decoder: Decoder::default(), ended: None, is_live: false })
+        Ok(Self { socket, decoder: Decoder::default(), ended: None })
     }
 
-    /// Reads what there is.
-    fn read(&mut self, wire: Wire, answers: bool) {
+    /// Reads what there is. True if there was something.
+    fn read(&mut self, wire: Wire, answers: bool) -> bool {
         let limits = DecoderLimits { message_size_max: 16 << 20, validate_utf8: false, role: Role::Client };
         let mut buffer = vec![0; 64 * 1024];
-        self.is_live = false;
+        let mut heard = false;
         while self.ended.is_none() {
             let count = match self.socket.read(&mut buffer) {
-                Ok(0) => return self.ended = Some("cut"),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return heard,
+                Ok(0) | Err(_) => {
+                    self.ended = Some("cut");
+                    return true;
+                }
                 Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.is_live = true,
-                Err(_) => return self.ended = Some("cut"),
             };
+            heard = true;
             let mut pongs = Vec::new();
             let mut ended = None;
             let result = self.decoder.feed(&mut buffer[..count], &limits, &mut |frame| {
@@ -168,5 +171,6 @@ impl Subscriber {
             // A few bytes into an empty socket: never blocks in practice, and what fails shows as an end.
             let _ = self.socket.write(&pongs);
         }
+        heard
     }
 }

@@ -87,6 +87,9 @@ pub struct Fanout {
     /// Bytes of a publication's data
     #[arg(long, value_parser = values::size, default_value = "128", value_name = "BYTES")]
     pub size: u64,
+    /// Publications that follow each other at once, in one call: for servers that put several into one write
+    #[arg(long, value_parser = at_least_one, default_value = "1", value_name = "N")]
+    pub burst: u64,
     /// So many subscribers stop reading once the measuring begins; they are not checked
     #[arg(long, value_parser = count, default_value = "0", value_name = "N")]
     pub stalled: u64,
@@ -111,6 +114,9 @@ pub struct Mesh {
     /// Bytes of a publication's data
     #[arg(long, value_parser = values::size, default_value = "128", value_name = "BYTES")]
     pub size: u64,
+    /// How publications reach the server
+    #[arg(long, value_enum, default_value_t = Via::Http)]
+    pub via: Via,
 }
 
 impl Mesh {

@@ -37,7 +37,7 @@ pub(super) fn answer<B>(
         return refuse(StatusCode::BAD_REQUEST);
     };
     // Last: what ends here has a place, and what is refused above takes none.
-    if core.admit(conn).is_err() {
+    if !core.admit(conn) {
         return full();
     }
     let is_protobuf = accepted.subprotocol == Some(PROTOBUF) || query_asks_protobuf(request.uri().query());

@@ -238,7 +238,8 @@ def test_C15_connection_rate_limit(cores):
 @pytest.mark.parametrize("cores", [1, 2])
 def test_C27_open_file_limit_is_named_and_survived(cores):
     # The node would die, spin or stay deaf after the busiest hour, and nobody would know why.
-    with running(cores=cores, files_max=100) as node:
+    with running(cores=cores, files_max=100) as node, Wire.connected(node) as inside:
+        inside.subscribe("open:inside")
         sockets = []
         for _ in range(100 * cores + 200):
             s = socket.socket()
@@ -247,6 +248,8 @@ def test_C27_open_file_limit_is_named_and_survived(cores):
             sockets.append(s)
         entry = node.wait_log("cannot accept connections", level="warn")
         assert "100" in json.dumps(entry) and "LimitNOFILE" in entry["message"]
+        inside.call(publish={"channel": "open:inside", "data": 1})
+        assert inside.data() == 1, "who is in notices nothing"
         for s in sockets:
             s.close()
         eventually(lambda: healthy(node), within=15, what="answer after the flood")

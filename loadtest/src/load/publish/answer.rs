@@ -75,9 +75,10 @@ pub(crate) fn errors(body: &[u8]) -> Vec<u64> {
     if memchr::memmem::find(body, b"\"error\"").is_none() {
         return Vec::new();
     }
-    let finder = memchr::memmem::Finder::new(b"\"code\":");
+    let finder = memchr::memmem::Finder::new(b"\"code\"");
     let codes = finder.find_iter(body).map(|at| {
-        let digits = body[at + 7..].iter().take_while(|byte| byte.is_ascii_digit());
+        let value = body[at + 6..].iter().skip_while(|byte| matches!(byte, b':' | b' '));
+        let digits = value.take_while(|byte| byte.is_ascii_digit());
         digits.fold(0u64, |value, digit| value.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
     });
     let codes: Vec<u64> = codes.collect();
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn errors_of_a_call() {
         assert!(errors(b"{\"result\":{}}").is_empty());
-        assert_eq!(errors(br#"{"error":{"code":102,"message":"unknown channel"}}"#), [102]);
+        assert_eq!(errors(br#"{"error":{"code": 102,"message":"unknown channel"}}"#), [102]);
         let batch = br#"{"replies":[{"publish":{}},{"error":{"code":107}},{"error":{"code":100}}]}"#;
         assert_eq!(errors(batch), [107, 100]);
     }

@@ -1,0 +1,207 @@
+"""The load generator: every workload passes against a node, and against a server that breaks its promises it must fail.
+
+A checker that cannot fail would make every published number worthless, so most of this file is about failing.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+from harness import Gyre
+from harness.faulty import Faulty
+from harness.node import API_KEY, BINARY
+
+LOADTEST = pathlib.Path(os.environ.get("GYRE_LOADTEST_BIN") or BINARY.parent / "gyre-loadtest").resolve()
+pytestmark = pytest.mark.skipif(not LOADTEST.exists(), reason=f"{LOADTEST} is not built")
+
+SECRET = ["--token-key", "test-secret", "--api-key", API_KEY]
+SHORT = ["--warmup", "300ms", "--duration", "1500ms"]
+
+
+def start(port, *args):
+    url = f"ws://127.0.0.1:{port}/connection/websocket"
+    command = [str(LOADTEST), args[0], "--url", url, *args[1:]]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def run(port, tmp_path, *args):
+    """Exit code, record and what was printed."""
+    record = tmp_path / "run.json"
+    process = start(port, *args, "--json", str(record))
+    try:
+        printed, _ = process.communicate(timeout=90)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert record.exists(), printed
+    return process.returncode, json.loads(record.read_text()), printed
+
+
+@pytest.fixture(scope="module")
+def pinging():
+    """A node whose pings come often enough to see some."""
+    gyre = Gyre({"client": {"ping_interval": "1s", "pong_timeout": "900ms"}}, cores=2)
+    try:
+        yield gyre.start()
+    finally:
+        gyre.end()
+
+
+@pytest.mark.parametrize("protocol", ["json", "protobuf"])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["idle", "--clients", "200", "--hold", "4s", "--personal", "--groups", "7", "--broadcast", "--cores", "3"],
+        ["fanout", "--channels", "2", "--subscribers", "100", "--publish-rate", "50", *SHORT],
+        ["mesh", "--clients", "200", "--channels-per-client", "3", "--publish-rate", "200", "--cores", "3", *SHORT],
+        ["churn", "--clients", "200", "--channels", "5", "--reconnect-rate", "100", *SHORT],
+        ["churn", "--clients", "200", "--channels", "5", "--reconnect-rate", "100", "--recover", *SHORT],
+        ["storm", "--clients", "200", "--channels", "5", "--drop-all", "--recover", "--cores", "2", *SHORT],
+        ["publish", "--connections", "4", "--pipeline", "4", "--rate", "500", *SHORT],
+        ["publish", "--via", "ws", "--connections", "4", "--batch", "3", "--rate", "500", *SHORT],
+    ],
+    ids=lambda args: "-".join(word for word in args[:1] + args if word in ("--recover", "ws", args[0]))[-30:],
+)
+def test_workloads_pass_against_a_node(pinging, tmp_path, args, protocol):
+    # A generator that finds faults where there are none would be switched off.
+    namespace = "recovery" if "--recover" in args else "open"
+    prefix = f"{namespace}:{protocol}{time.monotonic_ns()}"
+    code, record, printed = run(pinging.port, tmp_path, *args, *SECRET, "--protocol", protocol, "--prefix", prefix)
+    assert code == 0, printed
+    totals = record["totals"]
+    assert totals["expected"] == totals["delivered"]
+    assert totals["lost"] == totals["duplicated"] == totals["disordered"] == totals["connect_failed"] == 0
+    assert totals["open"] == 0, "everybody has left"
+    if args[0] == "idle":
+        assert totals["delivered"] == 200
+        assert totals["pings"] >= 3 * 200
+    else:
+        assert totals["published"] > 0
+    if args[0] in ("churn", "storm"):
+        assert record["latencies"]["recovery"]["count"] >= 100
+
+
+def fault_once(change):
+    """A fault in the 20th delivery of the third subscriber."""
+    seen = {}
+
+    def fault(subscriber, waiting):
+        seen[subscriber] = seen.get(subscriber, 0) + 1
+        if subscriber == 3 and seen[subscriber] == 20:
+            return change(list(waiting))
+        return list(waiting)
+
+    return fault
+
+
+def held_back():
+    """The 20th delivery of the third subscriber comes after the 21st."""
+    state = {"count": 0, "held": []}
+
+    def fault(subscriber, waiting):
+        publications = list(waiting)
+        if subscriber == 3:
+            state["count"] += 1
+            if state["count"] == 20:
+                state["held"] = publications
+                return []
+            publications, state["held"] = publications + state["held"], []
+        return publications
+
+    return fault
+
+
+FANOUT = ["fanout", "--subscribers", "20", "--publish-rate", "50", *SHORT]
+
+
+@pytest.mark.parametrize(
+    ("fault", "counter", "count"),
+    [
+        (fault_once(lambda publications: []), "lost", 1),
+        (fault_once(lambda publications: publications * 2), "duplicated", 1),
+        (held_back(), "disordered", 1),
+        (fault_once(lambda publications: None), "closed", 1),
+    ],
+    ids=["lost", "duplicated", "disordered", "cut"],
+)
+def test_a_fault_in_one_delivery_fails_the_run(tmp_path, fault, counter, count):
+    # One wrong delivery in a thousand: exit code 1, and the right counter says what it was.
+    with Faulty(fault) as server:
+        code, record, printed = run(server.port, tmp_path, *FANOUT)
+    assert code == 1, printed
+    totals = record["totals"]
+    found = {name: totals[name] for name in ("lost", "duplicated", "disordered", "closed")}
+    assert found == {"lost": 0, "duplicated": 0, "disordered": 0, "closed": 0} | {counter: count}, printed
+
+
+def test_the_last_publication_counts_too(tmp_path):
+    # Nothing comes after the last one, so no gap shows that it is missing.
+    state = {"count": 0}
+
+    def fault(subscriber, waiting):
+        state["count"] += subscriber == 3
+        return [] if subscriber == 3 and state["count"] > 80 else list(waiting)
+
+    with Faulty(fault) as server:
+        code, record, printed = run(server.port, tmp_path, *FANOUT)
+    totals = record["totals"]
+    assert code == 1, printed
+    assert totals["lost"] == totals["expected"] - totals["delivered"] == state["count"] - 80 > 0
+
+
+def test_a_damaged_payload_fails_the_run(tmp_path):
+    def damage(publications):
+        return [dict(data, p=data["p"][:-1] + "y") for data in publications]
+
+    with Faulty(fault_once(damage)) as server:
+        code, record, printed = run(server.port, tmp_path, *FANOUT)
+    assert code == 1, printed
+    assert any("damaged" in name for name in record["totals"]["errors"]), printed
+
+
+def test_an_honest_small_server_passes(tmp_path):
+    # The faults above must be what fails, not the small server.
+    with Faulty() as server:
+        code, record, printed = run(server.port, tmp_path, *FANOUT)
+    assert code == 0, printed
+    assert record["totals"]["delivered"] == record["totals"]["expected"] > 1000
+
+
+def test_refused_publications_fail_the_run(tmp_path):
+    with Faulty(refuse_publish=True) as server:
+        code, record, printed = run(server.port, tmp_path, *FANOUT)
+    assert code == 1, printed
+    assert record["totals"]["publish_failed"] > 0
+    assert record["totals"]["errors"]["publish: error 102"] == record["totals"]["publish_failed"]
+
+
+def test_nobody_listens(tmp_path):
+    # No server at all: an end with the cause, not a run that waits for ever.
+    code, record, printed = run(9, tmp_path, "idle", "--clients", "10", "--hold", "1s")
+    assert code == 1, printed
+    assert record["totals"]["errors"]["connect: ECONNREFUSED"] >= 10
+
+
+def test_ctrl_c_ends_politely(pinging, tmp_path):
+    record = tmp_path / "run.json"
+    clients = ["--clients", "100", "--prefix", "open:int", *SECRET]
+    process = start(pinging.port, "idle", *clients, "--hold", "10m", "--json", str(record))
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=20)
+    totals = json.loads(record.read_text())["totals"]
+    assert process.returncode == 0, printed
+    assert (totals["dialled"], totals["open"], totals["errors"]) == (100, 0, {}), printed
+
+
+def test_stalled_subscribers_disturb_nobody(pinging, tmp_path):
+    args = ["fanout", "--subscribers", "50", "--stalled", "3", "--publish-rate", "300", "--size", "16384"]
+    args += ["--warmup", "300ms", "--duration", "4s", "--prefix", "open:stall", *SECRET]
+    code, record, printed = run(pinging.port, tmp_path, *args)
+    assert code == 0, printed
+    assert "3 stalled subscribers" in " ".join(record["notes"]), printed
+    assert "still connected" not in " ".join(record["notes"]), printed
