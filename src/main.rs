@@ -19,6 +19,7 @@ mod settings;
 
 use std::process::ExitCode;
 
+#[cfg(not(test))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

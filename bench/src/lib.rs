@@ -9,4 +9,5 @@ pub mod compare;
 pub mod cpu;
 pub mod floor;
 pub mod instructions;
+pub mod million;
 pub mod stats;

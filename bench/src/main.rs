@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use gyre_bench::{compare, floor, instructions};
+use gyre_bench::{compare, floor, instructions, million};
 
 /// As in the product: its allocations are part of what is measured.
 #[global_allocator]
@@ -25,6 +25,8 @@ enum Tool {
     Floor(floor::Options),
     /// Run workloads against one server, or against two in turns, and report
     Compare(compare::Options),
+    /// Hold a million connections, twice, and write the report
+    Million(million::Options),
     /// The receiving process of `floor`
     #[command(hide = true)]
     Drain(floor::DrainOptions),
@@ -42,6 +44,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Tool::Instructions(options) => instructions::run(&options),
         Tool::Compare(options) => compare::run(&options),
+        Tool::Million(options) => million::run(&options),
         Tool::Floor(options) => floor::run(&options),
         Tool::Drain(options) => floor::drain(&options),
         Tool::Case { name, rounds } => instructions::run_case(&name, rounds),

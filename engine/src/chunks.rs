@@ -31,6 +31,8 @@ impl<T> Chunk<T> {
 #[derive(Debug)]
 pub(crate) struct Chunks<T> {
     chunks: Vec<Chunk<T>>,
+    /// The entries of the chunk that emptied last: a channel that comes and goes alone makes none each time.
+    spare: Vec<Option<T>>,
     /// No chunk before this one has room.
     room_from: usize,
     len: usize,
@@ -38,7 +40,7 @@ pub(crate) struct Chunks<T> {
 
 impl<T> Chunks<T> {
     pub(crate) fn new() -> Self {
-        Self { chunks: Vec::new(), room_from: 0, len: 0 }
+        Self { chunks: Vec::new(), spare: Vec::new(), room_from: 0, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -68,7 +70,8 @@ impl<T> Chunks<T> {
         }
         let chunk = &mut self.chunks[chunk];
         if chunk.entries.is_empty() {
-            chunk.entries = std::iter::repeat_with(|| None).take(ENTRIES).collect();
+            chunk.entries = std::mem::take(&mut self.spare);
+            chunk.entries.resize_with(ENTRIES, || None);
         }
         self.len += usize::from(chunk.entries[at].replace(entry).is_none());
         chunk.used[at / 64] |= 1 << (at % 64);
@@ -80,7 +83,7 @@ impl<T> Chunks<T> {
         let gone = chunk.entries.get_mut(at)?.take()?;
         chunk.used[at / 64] &= !(1 << (at % 64));
         if chunk.used == [0; WORDS] {
-            *chunk = Chunk::EMPTY;
+            self.spare = std::mem::take(&mut chunk.entries);
         }
         self.room_from = self.room_from.min(number);
         self.len -= 1;

@@ -11,6 +11,8 @@ mod backend;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
+#[cfg(feature = "counting")]
+mod counting;
 mod driver;
 pub mod http;
 mod limits;
@@ -22,6 +24,8 @@ mod websocket;
 mod wheel;
 
 pub use backend::{ProbeError, give_back_memory, probe, spawn};
+#[cfg(feature = "counting")]
+pub use counting::CountingAllocator;
 pub use driver::{
     BindError, Busy, Closed, CoreHandle, CoreOptions, Dial, Driver, DriverStats, Handler, Listener, Then,
     UpgradeRequest, bind_listeners, receive_buffers, spawn_core,

@@ -5,6 +5,8 @@
 //! (`handler.rs`). Nothing here blocks, and nothing waits for another core except an HTTP task that awaits its answer.
 
 mod admission;
+#[cfg(test)]
+mod allocations;
 mod calls;
 mod entropy;
 mod handler;

@@ -4,11 +4,11 @@
 //! fresh server, a run during which the hypervisor took time away is repeated, and a run with a lost or disordered message
 //! is no result at all. Blocks throughout; what is measured happens in other processes.
 
-mod plan;
+pub(crate) mod plan;
 mod record;
 mod report;
 mod run;
-mod server;
+pub(crate) mod server;
 
 use std::fs;
 use std::path::PathBuf;

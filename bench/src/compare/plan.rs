@@ -13,22 +13,22 @@ const BUILT_IN: &str = include_str!("../../workloads.toml");
 /// How to start a server and how to reach it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Server {
-    pub(super) name: String,
+pub(crate) struct Server {
+    pub(crate) name: String,
     /// Program and arguments, relative to the current folder. A name alone is looked for beside this program first.
-    pub(super) command: Vec<String>,
+    pub(crate) command: Vec<String>,
     #[serde(default)]
-    pub(super) environment: BTreeMap<String, String>,
+    pub(crate) environment: BTreeMap<String, String>,
     /// WebSocket endpoint, `ws://host:port/path`.
-    pub(super) url: String,
+    pub(crate) url: String,
     /// Server API, `http://host:port/path`.
-    pub(super) api_url: String,
-    pub(super) api_key: String,
+    pub(crate) api_url: String,
+    pub(crate) api_key: String,
     /// HS256 key, for the workloads with tokens.
     #[serde(default)]
-    pub(super) token_key: String,
+    pub(crate) token_key: String,
     /// Answers 200 once the server is up, `http://host:port/path`.
-    pub(super) ready_url: String,
+    pub(crate) ready_url: String,
 }
 
 #[derive(Deserialize)]

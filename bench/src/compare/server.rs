@@ -19,11 +19,11 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// Closing thousands of connections politely takes a while.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
     /// Starts it on a CPU and waits until it answers. Its output goes to `log`.
-    pub(super) fn start(server: &Server, on: Option<usize>, log: &Path) -> Result<Self> {
+    pub(crate) fn start(server: &Server, on: Option<usize>, log: &Path) -> Result<Self> {
         let (address, path) = split_url(&server.ready_url)?;
         let is_free = TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err();
         ensure!(is_free, "something listens on {address} already; stop it, or give {:?} another port", server.name);
@@ -44,12 +44,12 @@ impl Running {
         Ok(running)
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 
     /// Asks it to end; insists after a while.
-    pub(super) fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(mut self) -> Result<()> {
         let pid = Pid::from_child(&self.0);
         // It may have ended by itself, which `try_wait` tells.
         let _ = kill_process(pid, Signal::TERM);

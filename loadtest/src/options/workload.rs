@@ -87,7 +87,7 @@ pub struct Fanout {
     /// Bytes of a publication's data
     #[arg(long, value_parser = values::size, default_value = "128", value_name = "BYTES")]
     pub size: u64,
-    /// Publications that follow each other at once, in one call: for servers that put several into one write
+    /// Publications of a channel that are sent at once: shows whether a server puts several into one write
     #[arg(long, value_parser = at_least_one, default_value = "1", value_name = "N")]
     pub burst: u64,
     /// So many subscribers stop reading once the measuring begins; they are not checked

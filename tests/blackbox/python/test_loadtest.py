@@ -57,6 +57,7 @@ def pinging():
     [
         ["idle", "--clients", "200", "--hold", "4s", "--personal", "--groups", "7", "--broadcast", "--cores", "3"],
         ["fanout", "--channels", "2", "--subscribers", "100", "--publish-rate", "50", *SHORT],
+        ["fanout", "--subscribers", "50", "--publish-rate", "160", "--burst", "16", *SHORT],
         ["mesh", "--clients", "200", "--channels-per-client", "3", "--publish-rate", "200", "--cores", "3", *SHORT],
         ["churn", "--clients", "200", "--channels", "5", "--reconnect-rate", "100", *SHORT],
         ["churn", "--clients", "200", "--channels", "5", "--reconnect-rate", "100", "--recover", *SHORT],
@@ -64,7 +65,7 @@ def pinging():
         ["publish", "--connections", "4", "--pipeline", "4", "--rate", "500", *SHORT],
         ["publish", "--via", "ws", "--connections", "4", "--batch", "3", "--rate", "500", *SHORT],
     ],
-    ids=lambda args: "-".join(word for word in args[:1] + args if word in ("--recover", "ws", args[0]))[-30:],
+    ids=lambda args: "-".join([args[0], *(word.strip("-") for word in args if word in ("--recover", "ws", "--burst"))]),
 )
 def test_workloads_pass_against_a_node(pinging, tmp_path, args, protocol):
     # A generator that finds faults where there are none would be switched off.

@@ -118,49 +118,49 @@ impl Pipe {
 }
 
 impl Publisher {
-    /// Appends the request of the next call. False if none is due.
+    /// Appends the requests of the next call. False if none is due.
     fn write_request(&mut self, out: &mut Vec<u8>, now_us: u64) -> bool {
         let Some((intended_us, first, count)) = self.take_call(now_us) else { return false };
         let mut body = std::mem::take(&mut self.body);
         body.clear();
-        let is_batch = count > 1;
-        if is_batch {
-            body.extend_from_slice(b"{\"commands\":[");
-        }
-        for number in first..first + count as u64 {
-            self.prepare(number, intended_us);
-            if is_batch {
-                body.extend_from_slice(if number == first { b"{\"publish\":" } else { b",{\"publish\":" });
+        if count == 1 || self.publishing().burst {
+            for number in first..first + count as u64 {
+                self.write_publish(&mut body, number, intended_us);
+                self.write_post("/publish", &body, out);
+                body.clear();
             }
-            body.extend_from_slice(b"{\"channel\":\"");
-            body.extend_from_slice(&self.name);
-            body.extend_from_slice(b"\",\"data\":");
-            body.extend_from_slice(&self.data);
-            body.push(b'}');
-            if is_batch {
+        } else {
+            body.extend_from_slice(b"{\"commands\":[");
+            for number in first..first + count as u64 {
+                body.extend_from_slice(if number == first { b"{\"publish\":" } else { b",{\"publish\":" });
+                self.write_publish(&mut body, number, intended_us);
                 body.push(b'}');
             }
-        }
-        if is_batch {
             body.extend_from_slice(b"]}");
+            self.write_post("/batch", &body, out);
         }
-        let publishing = self.publishing();
-        for part in ["POST ", &publishing.api.path, if is_batch { "/batch" } else { "/publish" }] {
-            out.extend_from_slice(part.as_bytes());
-        }
-        for part in [" HTTP/1.1\r\nHost: ", &publishing.api.authority, "\r\nContent-Type: application/json\r\n"] {
-            out.extend_from_slice(part.as_bytes());
-        }
-        if let Some(key) = &publishing.api_key {
-            for part in ["X-API-Key: ", key, "\r\n"] {
-                out.extend_from_slice(part.as_bytes());
-            }
-        }
-        out.extend_from_slice(b"Content-Length: ");
-        out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
-        out.extend_from_slice(b"\r\n\r\n");
-        out.extend_from_slice(&body);
         self.body = body;
         true
+    }
+
+    fn write_publish(&mut self, body: &mut Vec<u8>, number: u64, intended_us: u64) {
+        self.prepare(number, intended_us);
+        body.extend_from_slice(b"{\"channel\":\"");
+        body.extend_from_slice(&self.name);
+        body.extend_from_slice(b"\",\"data\":");
+        body.extend_from_slice(&self.data);
+        body.push(b'}');
+    }
+
+    fn write_post(&self, method: &str, body: &[u8], out: &mut Vec<u8>) {
+        let publishing = self.publishing();
+        let mut write = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        write(&["POST ", &publishing.api.path, method, " HTTP/1.1\r\nHost: ", &publishing.api.authority]);
+        if let Some(key) = &publishing.api_key {
+            write(&["\r\nX-API-Key: ", key]);
+        }
+        let mut number = itoa::Buffer::new();
+        write(&["\r\nContent-Type: application/json\r\nContent-Length: ", number.format(body.len()), "\r\n\r\n"]);
+        out.extend_from_slice(body);
     }
 }

@@ -41,9 +41,9 @@ struct Call {
     /// First publication.
     first: u64,
     count: u16,
-    /// WebSocket: replies still to come.
+    /// Publications without a reply.
     replies: u16,
-    /// WebSocket: publications refused.
+    /// Publications refused.
     refused: u16,
 }
 
@@ -227,20 +227,28 @@ impl Publisher {
         }
     }
 
-    /// HTTP: the answer to the oldest call. False if there was none.
+    /// HTTP: the next answer to the oldest call. False if there was none to answer.
     fn answered(&mut self, status: u16, errors: &[u64], now_us: u64) -> bool {
         let was_full = self.in_flight.len() >= self.pipeline();
-        let Some(mut call) = self.in_flight.pop_front() else { return false };
+        let is_burst = self.publishing().burst;
+        let Some(call) = self.in_flight.front_mut() else { return false };
+        // A burst is one request per publication, any other call is one for all.
+        let of_answer = if is_burst { 1 } else { call.count };
+        call.replies -= of_answer;
         if status != 200 {
             self.tally.borrow_mut().error(&format!("publish: http {status}"));
-            call.refused = call.count;
-        } else if !errors.is_empty() {
-            call.refused = call.count.min(errors.len() as u16);
+            call.refused += of_answer;
+        } else {
+            call.refused += of_answer.min(errors.len() as u16);
             for code in errors {
                 self.tally.borrow_mut().error(&format!("publish: error {code}"));
             }
         }
-        self.finish(call, now_us, was_full);
+        if call.replies == 0 {
+            let call = *call;
+            self.in_flight.pop_front();
+            self.finish(call, now_us, was_full);
+        }
         true
     }
 

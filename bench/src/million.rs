@@ -1,0 +1,161 @@
+//! A million connections on one machine: one server process, the load generator, twice.
+//!
+//! First every client has a channel of its own, then also one of many groups. In both all answer pings for more than
+//! three intervals, get a broadcast, and leave; then the server's memory is looked at once more. Blocks throughout.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Resource, getrlimit};
+use serde::Serialize;
+
+use crate::compare::plan::Server;
+use crate::compare::server::Running;
+use crate::cpu;
+
+/// What is asked for on the command line.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    /// Connections; `k` and `m` as in 100k and 1m
+    #[arg(long, default_value = "1m")]
+    clients: String,
+    /// Connections begun per second
+    #[arg(long, default_value = "10k")]
+    connect_rate: String,
+    /// How long they are held: more than three ping intervals of bench/gyre.toml
+    #[arg(long, default_value = "80s")]
+    hold: String,
+    /// Groups of the second run
+    #[arg(long, default_value = "10k")]
+    groups: String,
+    /// Bytes of server memory per connection that are accepted
+    #[arg(long, default_value = "1KiB")]
+    memory: String,
+    /// Folder for records and report
+    #[arg(long, default_value = "target/million")]
+    out: PathBuf,
+}
+
+/// Share of a core's file table that is planned with: the kernel spreads connections by hash, not evenly.
+const SPREAD: f64 = 0.9;
+
+/// How long the server's memory may take to go down after the last client has left.
+const SETTLE: Duration = Duration::from_secs(10);
+
+const PORT: u16 = 18_500;
+
+/// Memory of the server around a run.
+#[derive(Serialize)]
+struct Memory {
+    before_bytes: u64,
+    after_bytes: u64,
+}
+
+/// Runs both and writes the report.
+pub fn run(options: &Options) -> Result<()> {
+    fs::create_dir_all(&options.out).with_context(|| format!("cannot create {}", options.out.display()))?;
+    let clients = parse_count(&options.clients)?;
+    let groups = ["--groups", &options.groups];
+    let runs: [(&str, &[&str]); 2] = [("personal", &[]), ("groups", &groups)];
+    let mut records = Vec::new();
+    let mut lines = String::from("\n## After the last client has left\n\n| run | before | after |\n|---|---|---|\n");
+    for (name, more) in runs {
+        println!("== {name}");
+        let record = options.out.join(format!("{name}.json"));
+        let memory = hold(options, clients, more, &record)?;
+        lines += &format!("| {name} | {} | {} |\n", mebibytes(memory.before_bytes), mebibytes(memory.after_bytes));
+        records.push(record);
+    }
+    let done =
+        Command::new(beside("gyre-loadtest")).arg("report").args(&records).arg("--out").arg(&options.out).status()?;
+    ensure!(done.success(), "the report was not written");
+    let report = options.out.join("report.md");
+    fs::write(&report, fs::read_to_string(&report)? + &lines)?;
+    println!("{lines}\nreport: {}", report.display());
+    Ok(())
+}
+
+/// One server, one run.
+fn hold(options: &Options, clients: u64, more: &[&str], record: &Path) -> Result<Memory> {
+    let server = server(clients);
+    let running = Running::start(&server, None, &record.with_extension("log"))?;
+    // What the start itself needs has settled.
+    sleep(Duration::from_secs(2));
+    let before_bytes = cpu::resident_bytes(running.pid())?;
+    let mut command = Command::new(beside("gyre-loadtest"));
+    command.args(["idle", "--personal", "--broadcast", "--source-ip", "127.0.0.0/26"]);
+    command.args(["--clients", &options.clients, "--connect-rate", &options.connect_rate, "--hold", &options.hold]);
+    command.args(["--url", &server.url, "--api-url", &server.api_url, "--api-key", &server.api_key]);
+    command.args(["--server-pid", &running.pid().to_string(), "--json"]).arg(record).args(more);
+    let connected = format!("connected=={clients}");
+    let memory = format!("rss_per_connection<={}", options.memory);
+    for condition in [&*connected, &memory, "pings>=3", "errors==0"] {
+        command.args(["--assert", condition]);
+    }
+    let done = command.status().context("cannot start gyre-loadtest; build it first")?;
+    ensure!(done.success(), "the run failed, see above");
+    let deadline = Instant::now() + SETTLE;
+    let mut after_bytes = cpu::resident_bytes(running.pid())?;
+    while Instant::now() < deadline {
+        sleep(Duration::from_secs(1));
+        after_bytes = after_bytes.min(cpu::resident_bytes(running.pid())?);
+    }
+    running.stop()?;
+    Ok(Memory { before_bytes, after_bytes })
+}
+
+/// The settings of bench/gyre.toml on a port of its own, with as many cores as the limit of open files asks for: a
+/// core's table holds no more sockets than a process may have files open.
+fn server(clients: u64) -> Server {
+    let files = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let cores = (clients as f64 / (files as f64 * SPREAD)).ceil() as usize;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let address = format!("127.0.0.1:{PORT}");
+    let settings = [("GYRE_CORES", cores.max(cpus).to_string()), ("GYRE_HTTP_SERVER_PORT", PORT.to_string())];
+    Server {
+        name: "gyre".to_owned(),
+        command: vec![beside("gyre").display().to_string(), "--config".to_owned(), "bench/gyre.toml".to_owned()],
+        environment: settings.map(|(name, value)| (name.to_owned(), value)).into(),
+        url: format!("ws://{address}/connection/websocket"),
+        api_url: format!("http://{address}/api"),
+        api_key: "bench".to_owned(),
+        token_key: String::new(),
+        ready_url: format!("http://{address}/health"),
+    }
+}
+
+fn beside(name: &str) -> PathBuf {
+    std::env::current_exe().unwrap_or_default().with_file_name(name)
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.0} MiB", bytes as f64 / 1_048_576.0)
+}
+
+fn parse_count(text: &str) -> Result<u64> {
+    let (digits, factor) = match text.strip_suffix(['k', 'm']) {
+        Some(digits) if text.ends_with('m') => (digits, 1_000_000.0),
+        Some(digits) => (digits, 1_000.0),
+        None => (text, 1.0),
+    };
+    let count: f64 = digits.parse().with_context(|| format!("{text:?} is no count; write 50k or 1m"))?;
+    Ok((count * factor) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // The assertion on the number of connections would ask for another number than the generator opens.
+    #[test]
+    fn counts() {
+        assert_eq!(parse_count("1m").unwrap(), 1_000_000);
+        assert_eq!(parse_count("1.5k").unwrap(), 1_500);
+        assert_eq!(parse_count("70").unwrap(), 70);
+        assert!(parse_count("many").is_err());
+    }
+}
