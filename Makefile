@@ -4,7 +4,7 @@
 # JavaScript tests and .venv here. `make deps` does nothing while their manifests are unchanged.
 
 .NOTPARALLEL:
-.PHONY: run test bench million lint rust loom release deps system-deps python js clean
+.PHONY: run test bench million lint generator rust loom release deps system-deps python js clean
 
 JS := tests/blackbox/js
 PYTHON := tests/blackbox/python
@@ -19,7 +19,7 @@ export GYRE_BIN ?= $(BINARY)
 run: release
 	$(BINARY) --dev
 
-test: system-deps lint rust loom release deps js python
+test: system-deps lint rust loom release generator deps js python
 
 lint: system-deps
 	cargo fmt --all --check
@@ -39,6 +39,9 @@ loom: system-deps
 release: system-deps
 	cargo build --release
 
+generator: system-deps
+	cargo build --release --package gyre-loadtest
+
 # The short form of the benchmarks, under five minutes after building: docs/operate/benchmarks.md. No part of `make test`.
 # The server runs on CPU 0, the load generator on CPU 1. Built one by one: together they would share features of
 # dependencies, and the instruction counts of one would depend on the others.
@@ -55,8 +58,7 @@ bench: system-deps
 
 # A million connections, one server process, on this machine: six minutes, 12 GiB. The report goes to target/million.
 million: system-deps
-	cargo build --release --package gyre
-	cargo build --release --package gyre-loadtest
+	$(MAKE) release generator
 	cargo build --release --package gyre-bench
 	$(BENCH) million
 

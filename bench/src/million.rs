@@ -87,7 +87,7 @@ fn hold(options: &Options, clients: u64, more: &[&str], record: &Path) -> Result
     sleep(Duration::from_secs(2));
     let before_bytes = cpu::resident_bytes(running.pid())?;
     let mut command = Command::new(beside("gyre-loadtest"));
-    command.args(["idle", "--personal", "--broadcast", "--source-ip", "127.0.0.0/26"]);
+    command.args(["idle", "--personal", "--broadcast", "--source-ip", "127.0.0.0/25"]);
     command.args(["--clients", &options.clients, "--connect-rate", &options.connect_rate, "--hold", &options.hold]);
     command.args(["--url", &server.url, "--api-url", &server.api_url, "--api-key", &server.api_key]);
     command.args(["--server-pid", &running.pid().to_string(), "--json"]).arg(record).args(more);

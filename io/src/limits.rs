@@ -55,6 +55,11 @@ pub(crate) const ANSWER_HEADERS_MAX: usize = 64;
 /// Pause after an accept failed, typically because a table is full: long enough not to spin.
 pub(crate) const ACCEPT_RETRY_MS: u64 = 50;
 
+/// Handler timers fire at multiples of this. A power of two that is the width of a list of the wheel's second level, so
+/// that an entry moves once. With a million connections on 56 cores, pinged every 25 s one by one, two of three wake-ups
+/// found a single ping or pong to do.
+pub(crate) const TIMER_GRAIN_MS: u64 = 64;
+
 /// At most one log line about failing accepts in this time.
 pub(crate) const ACCEPT_LOG_MS: u64 = 10_000;
 

@@ -77,7 +77,7 @@ const fn server(name: &'static str, unit: Unit, measure: fn(&Record) -> Option<f
     Plain { name, unit, measure, needs: "needs --server-pid and something to divide by" }
 }
 
-static PLAIN: [Plain; 16] = [
+static PLAIN: [Plain; 17] = [
     total("lost", |record| Some(record.totals.lost as f64)),
     total("duplicated", |record| Some(record.totals.duplicated as f64)),
     total("disordered", |record| Some(record.totals.disordered as f64)),
@@ -88,6 +88,7 @@ static PLAIN: [Plain; 16] = [
     total("connected", |record| record.seconds.iter().map(|second| second.open as f64).reduce(f64::max)),
     total("published", |record| Some(record.totals.published as f64)),
     total("delivered", |record| Some(record.totals.delivered as f64)),
+    total("pings", |record| record.measured.pings_min.map(f64::from)),
     total("rate", |record| record.measured.delivery_rate()),
     total("publish_rate", |record| record.measured.publish_rate()),
     server("rss_per_connection", Unit::Bytes, |record| record.measured.rss_per_connection),

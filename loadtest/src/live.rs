@@ -105,7 +105,7 @@ impl Counts {
 pub struct Latencies {
     /// From the intended time of a publication to its arrival at a subscriber.
     pub delivery: Histogram<u64>,
-    /// From the intended time of a dial to the connect reply.
+    /// From the dial to the connect reply; how many dials are under way at once is bounded, so they have no intended time.
     pub connect: Histogram<u64>,
     /// From the intended time of a publication to the server's reply.
     pub publish: Histogram<u64>,

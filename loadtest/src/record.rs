@@ -132,6 +132,8 @@ pub struct Measured {
     /// Growth of the server's memory from before the first connection, per connection. None where it has not grown,
     /// because it had served a run before.
     pub rss_per_connection: Option<f64>,
+    /// Pings that the client with the fewest has answered, where that was counted.
+    pub pings_min: Option<u32>,
 }
 
 /// Whether the run counts, and whether what was asked for holds.

@@ -147,7 +147,7 @@ fn record(
         phases: outcome.phases,
         latencies: latencies.collect(),
         totals: outcome.totals,
-        measured: measured(&seen.seconds),
+        measured: Measured { pings_min: outcome.pings_min, ..measured(&seen.seconds) },
         seconds: seen.seconds,
         memory: seen.memory,
         notes: outcome.notes,

@@ -172,6 +172,7 @@ mod tests {
             connect_cpu_us: Some(40_000),
             connected: 1_000,
             rss_per_connection: Some(614.0),
+            pings_min: None,
         };
         let memory = vec![MemoryPoint { server_rss_bytes: Some(40 << 20), ..MemoryPoint::default() }];
         let delivery =

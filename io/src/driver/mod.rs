@@ -21,6 +21,7 @@ use gyre_proto::ids::ConnId;
 use gyre_proto::ws;
 
 use crate::backend::{Event, Ring};
+use crate::limits::TIMER_GRAIN_MS;
 use crate::mesh::Sleeper;
 use crate::outbox::Outboxes;
 use crate::palette::{FrameId, FrameKind, Palette};
@@ -223,12 +224,17 @@ impl Driver {
         }
     }
 
-    /// Sets the connection's timer to `deadline_ms` on the clock of `now_ms`, replacing its earlier deadline.
+    /// Sets the connection's timer to `deadline_ms` on the clock of `now_ms`, replacing its earlier deadline. It fires up
+    /// to 64 ms later, together with others: pings of idle connections would wake the core one by one otherwise.
     pub fn set_timer(&mut self, conn: ConnId, deadline_ms: u64) {
         if let Some(slot) = self.table.get(conn)
             && slot.is_open()
         {
-            self.arm_timer(conn, TimerUse::Handler, deadline_ms);
+            self.arm_timer(
+                conn,
+                TimerUse::Handler,
+                deadline_ms.saturating_add(TIMER_GRAIN_MS - 1) & !(TIMER_GRAIN_MS - 1),
+            );
         }
     }
 

@@ -45,6 +45,8 @@ pub struct Outcome {
     pub totals: Counts,
     /// What must not happen and did; empty: the run passed.
     pub violations: Vec<String>,
+    /// Pings that the client with the fewest has answered, where that was counted.
+    pub pings_min: Option<u32>,
     /// What a reader of the numbers should know.
     pub notes: Vec<String>,
 }

@@ -92,6 +92,7 @@ impl Run<'_> {
         let version = self.shared.order(|orders| orders.scans += 1);
         let status = self.wait(DRAIN, |status, _| status.version >= version);
         if status.pings_min != u32::MAX {
+            self.outcome.pings_min = Some(status.pings_min);
             self.outcome.notes.push(format!("every client has answered at least {} pings", status.pings_min));
         }
         if broadcast && !self.is_over() {

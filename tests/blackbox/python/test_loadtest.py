@@ -16,7 +16,7 @@ from harness.faulty import Faulty
 from harness.node import API_KEY, BINARY
 
 LOADTEST = pathlib.Path(os.environ.get("GYRE_LOADTEST_BIN") or BINARY.parent / "gyre-loadtest").resolve()
-pytestmark = pytest.mark.skipif(not LOADTEST.exists(), reason=f"{LOADTEST} is not built")
+assert LOADTEST.exists(), f"{LOADTEST} is not built: make generator"
 
 SECRET = ["--token-key", "test-secret", "--api-key", API_KEY]
 SHORT = ["--warmup", "300ms", "--duration", "1500ms"]
