@@ -59,6 +59,7 @@ struct Memory {
 pub fn run(options: &Options) -> Result<()> {
     fs::create_dir_all(&options.out).with_context(|| format!("cannot create {}", options.out.display()))?;
     let clients = parse_count(&options.clients)?;
+    let _until_the_end = SocketMemory::allow(clients);
     let groups = ["--groups", &options.groups];
     let runs: [(&str, &[&str]); 2] = [("personal", &[]), ("groups", &groups)];
     let mut records = Vec::new();
@@ -77,6 +78,46 @@ pub fn run(options: &Options) -> Result<()> {
     fs::write(&report, fs::read_to_string(&report)? + &lines)?;
     println!("{lines}\nreport: {}", report.display());
     Ok(())
+}
+
+/// The kernel's bound on the memory of all socket buffers, raised for as long as this lives.
+///
+/// Each connection whose bytes nobody has read yet takes a page of it, and after a broadcast that is every one: over the
+/// bound the kernel drops what arrives, and pongs are late by seconds.
+struct SocketMemory {
+    before: String,
+}
+
+impl SocketMemory {
+    const PATH: &str = "/proc/sys/net/ipv4/tcp_mem";
+
+    /// None if it is enough as it is, or if it cannot be changed, which is said.
+    fn allow(connections: u64) -> Option<Self> {
+        let before = fs::read_to_string(Self::PATH).ok()?;
+        let max: u64 = before.split_whitespace().next_back()?.parse().ok()?;
+        let [low, pressure, needed] = [connections, connections * 3 / 2, connections * 2];
+        if max >= needed {
+            return None;
+        }
+        let shown = before.split_whitespace().collect::<Vec<_>>().join(" ");
+        match fs::write(Self::PATH, format!("{low} {pressure} {needed}")) {
+            Ok(()) => println!("net.ipv4.tcp_mem: {shown} is raised to {low} {pressure} {needed} pages until the end"),
+            Err(error) => {
+                println!("net.ipv4.tcp_mem: {shown} is below the {needed} pages that a broadcast needs: {error}");
+                println!("as root: sysctl -w net.ipv4.tcp_mem=\"{low} {pressure} {needed}\"");
+                return None;
+            }
+        }
+        Some(Self { before })
+    }
+}
+
+impl Drop for SocketMemory {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(Self::PATH, &self.before) {
+            println!("net.ipv4.tcp_mem could not be set back to {}: {error}", self.before.trim());
+        }
+    }
 }
 
 /// One server, one run.
@@ -115,7 +156,12 @@ fn server(clients: u64) -> Server {
     let cores = (clients as f64 / (files as f64 * SPREAD)).ceil() as usize;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let address = format!("127.0.0.1:{PORT}");
-    let settings = [("GYRE_CORES", cores.max(cpus).to_string()), ("GYRE_HTTP_SERVER_PORT", PORT.to_string())];
+    let settings = [
+        ("GYRE_CORES", cores.max(cpus).to_string()),
+        ("GYRE_HTTP_SERVER_PORT", PORT.to_string()),
+        // A broadcast to a million takes two CPUs that both sides share longer than the default of 8 s.
+        ("GYRE_CLIENT_PONG_TIMEOUT", "20s".to_owned()),
+    ];
     Server {
         name: "gyre".to_owned(),
         command: vec![beside("gyre").display().to_string(), "--config".to_owned(), "bench/gyre.toml".to_owned()],
