@@ -48,14 +48,13 @@ pub fn run(options: &Options) -> Result<()> {
         Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()),
         "cannot run valgrind; install the package valgrind"
     );
+    let is_chosen = |case: &Case| options.filter.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
+    ensure!(cases::all().iter().any(is_chosen), "no case has such a name");
     let before = read(&options.baseline, options.update)?;
     let mut after = if options.filter.is_some() { before.clone() } else { Counts::new() };
     let mut worse = Vec::new();
     println!("{:<45}{:>12}{:>12}{:>9}", "instructions per operation", "now", "baseline", "change");
-    for case in cases::all() {
-        if options.filter.as_ref().is_some_and(|part| !case.name.contains(part.as_str())) {
-            continue;
-        }
+    for case in cases::all().into_iter().filter(is_chosen) {
         let count = count(&case)?;
         let label = format!("{} ({})", case.name, case.unit);
         match before.get(case.name) {

@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -20,18 +22,18 @@ use crate::cpu;
 /// What is asked for on the command line.
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Connections; `k` and `m` as in 100k and 1m
-    #[arg(long, default_value = "1m")]
-    clients: String,
+    /// Connections
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    clients: u64,
     /// Connections begun per second
-    #[arg(long, default_value = "10k")]
-    connect_rate: String,
+    #[arg(long, default_value_t = 10_000)]
+    connect_rate: u64,
     /// How long they are held: more than three ping intervals of bench/gyre.toml
     #[arg(long, default_value = "80s")]
     hold: String,
     /// Groups of the second run
-    #[arg(long, default_value = "10k")]
-    groups: String,
+    #[arg(long, default_value_t = 10_000)]
+    groups: u64,
     /// Bytes of server memory per connection that are accepted
     #[arg(long, default_value = "1KiB")]
     memory: String,
@@ -58,16 +60,20 @@ struct Memory {
 /// Runs both and writes the report.
 pub fn run(options: &Options) -> Result<()> {
     fs::create_dir_all(&options.out).with_context(|| format!("cannot create {}", options.out.display()))?;
-    let clients = parse_count(&options.clients)?;
-    let _until_the_end = SocketMemory::allow(clients);
-    let groups = ["--groups", &options.groups];
+    // Ctrl-C ends the server and the generator. This goes on to set the host back.
+    let is_interrupted = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&is_interrupted))?;
+    let _until_the_end = SocketMemory::allow(options.clients);
+    let groups = options.groups.to_string();
+    let groups = ["--groups", &groups];
     let runs: [(&str, &[&str]); 2] = [("personal", &[]), ("groups", &groups)];
     let mut records = Vec::new();
     let mut lines = String::from("\n## After the last client has left\n\n| run | before | after |\n|---|---|---|\n");
     for (name, more) in runs {
         println!("== {name}");
         let record = options.out.join(format!("{name}.json"));
-        let memory = hold(options, clients, more, &record)?;
+        let memory = hold(options, more, &record)?;
+        ensure!(!is_interrupted.load(Ordering::Relaxed), "interrupted");
         lines += &format!("| {name} | {} | {} |\n", mebibytes(memory.before_bytes), mebibytes(memory.after_bytes));
         records.push(record);
     }
@@ -121,15 +127,16 @@ impl Drop for SocketMemory {
 }
 
 /// One server, one run.
-fn hold(options: &Options, clients: u64, more: &[&str], record: &Path) -> Result<Memory> {
-    let server = server(clients);
+fn hold(options: &Options, more: &[&str], record: &Path) -> Result<Memory> {
+    let (clients, connect_rate) = (options.clients.to_string(), options.connect_rate.to_string());
+    let server = server(options.clients);
     let running = Running::start(&server, None, &record.with_extension("log"))?;
     // What the start itself needs has settled.
     sleep(Duration::from_secs(2));
     let before_bytes = cpu::resident_bytes(running.pid())?;
     let mut command = Command::new(beside("gyre-loadtest"));
     command.args(["idle", "--personal", "--broadcast", "--source-ip", "127.0.0.0/25"]);
-    command.args(["--clients", &options.clients, "--connect-rate", &options.connect_rate, "--hold", &options.hold]);
+    command.args(["--clients", &clients, "--connect-rate", &connect_rate, "--hold", &options.hold]);
     command.args(["--url", &server.url, "--api-url", &server.api_url, "--api-key", &server.api_key]);
     command.args(["--server-pid", &running.pid().to_string(), "--json"]).arg(record).args(more);
     let connected = format!("connected=={clients}");
@@ -180,28 +187,4 @@ fn beside(name: &str) -> PathBuf {
 
 fn mebibytes(bytes: u64) -> String {
     format!("{:.0} MiB", bytes as f64 / 1_048_576.0)
-}
-
-fn parse_count(text: &str) -> Result<u64> {
-    let (digits, factor) = match text.strip_suffix(['k', 'm']) {
-        Some(digits) if text.ends_with('m') => (digits, 1_000_000.0),
-        Some(digits) => (digits, 1_000.0),
-        None => (text, 1.0),
-    };
-    let count: f64 = digits.parse().with_context(|| format!("{text:?} is no count; write 50k or 1m"))?;
-    Ok((count * factor) as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // The assertion on the number of connections would ask for another number than the generator opens.
-    #[test]
-    fn counts() {
-        assert_eq!(parse_count("1m").unwrap(), 1_000_000);
-        assert_eq!(parse_count("1.5k").unwrap(), 1_500);
-        assert_eq!(parse_count("70").unwrap(), 70);
-        assert!(parse_count("many").is_err());
-    }
 }

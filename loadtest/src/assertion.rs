@@ -5,9 +5,9 @@
 
 use std::str::FromStr;
 
+use gyre_tuning::count;
 use serde::{Serialize, Serializer};
 
-use crate::options;
 use crate::record::Record;
 use crate::units;
 
@@ -188,7 +188,7 @@ impl Unit {
             (Self::Bytes, "MiB") => 1_048_576.0,
             (Self::Bytes, _) => return Err(format!("`{text}` is no number of bytes; write 600, 0.6KiB or 1MiB")),
             (Self::Count, "") => 1.0,
-            (Self::Count, "k" | "m") => return options::count(text).map(|count| count as f64),
+            (Self::Count, "k" | "m") => return count::parse(text).map(|count| count as f64),
             (Self::Count, _) => return Err(format!("`{text}` is no count; write 250, 20k or 1.5m")),
         };
         let value: f64 = number.parse().map_err(|_| format!("`{text}` is no number"))?;

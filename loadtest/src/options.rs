@@ -13,10 +13,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-pub use values::{CoreCount, Sources, Target, count, duration};
+pub use values::{CoreCount, Sources, Target};
 pub use workload::{Churn, Fanout, Idle, Mesh, Publish, Storm, Via, Workload};
 
 use crate::assertion::Assertion;
+use values::{at_least_one, duration};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -209,7 +210,7 @@ pub struct Common {
     pub source_ip: Option<Sources>,
 
     /// Connections begun per second
-    #[arg(long, value_parser = count, default_value = "10k", value_name = "RATE", help_heading = GENERATOR)]
+    #[arg(long, value_parser = at_least_one, default_value = "10k", value_name = "RATE", help_heading = GENERATOR)]
     pub connect_rate: u64,
 
     /// A connection that has no connect reply by then has failed
@@ -218,7 +219,7 @@ pub struct Common {
     pub connect_timeout: Duration,
 
     /// Handshakes in flight per core
-    #[arg(long, value_parser = count, default_value = "256", value_name = "N", help_heading = GENERATOR)]
+    #[arg(long, value_parser = at_least_one, default_value = "256", value_name = "N", help_heading = GENERATOR)]
     pub handshakes: u64,
 
     /// First part of every channel name; with a namespace: `ns:test`

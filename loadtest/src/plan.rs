@@ -8,7 +8,7 @@ mod host;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use crate::options::{Common, CoreCount, Target, Workload};
-use crate::units::{bytes, clock, grouped, short};
+use crate::units::{bytes, clock, grouped, of, short};
 
 pub(crate) use host::nofile;
 pub use host::{Conntrack, Host};
@@ -112,7 +112,7 @@ pub fn draft(workload: &Workload, common: &Common, host: &Host, targets: Vec<End
         lines.push(format!("  {name:<10} {arithmetic:<84} {verdict}"));
         refusals.extend(refusal);
     }
-    let rate = common.connect_rate.max(1);
+    let rate = common.connect_rate;
     let seconds = clients.div_ceil(rate);
     let ramp = format!("{} / {} per second = {}", short(clients), short(rate), clock(seconds));
     lines.push(format!("  {:<10} {ramp}", "connecting"));
@@ -131,19 +131,19 @@ fn ports(plan: &Plan, host: &Host) -> Finding {
     let (sources, targets) = (plan.sources.len().max(1) as u64, plan.targets.len() as u64);
     let allowed = range * sources * targets;
     let arithmetic = format!(
-        "{} ports x {sources} source{} x {targets} target{} = {}",
+        "{} ports x {} x {} = {}",
         grouped(range),
-        plural(sources),
-        plural(targets),
+        of(sources, "source"),
+        of(targets, "target"),
         short(allowed)
     );
     let refusal = (plan.clients > allowed).then(|| {
         let needed = plan.clients.div_ceil((range * targets).max(1));
-        let bits = 32 - (needed + 2).next_power_of_two().trailing_zeros();
-        let network = if plan.targets[0].address.ip().is_loopback() {
-            format!("--source-ip 127.0.0.0/{bits}")
-        } else {
-            "--source-ip with addresses of this host".to_owned()
+        let network = match plan.targets[0].address.ip().is_loopback() {
+            // All that --source-ip takes.
+            _ if needed > 4_094 => "more targets (--url) and generators".to_owned(),
+            true => format!("--source-ip 127.0.0.0/{}", 32 - (needed + 2).next_power_of_two().trailing_zeros()),
+            false => "--source-ip with addresses of this host".to_owned(),
         };
         format!(
             "{} connections need {needed} source addresses of {} ports each: {network}, or more ports with \
@@ -159,10 +159,10 @@ fn ports(plan: &Plan, host: &Host) -> Finding {
 fn files(plan: &Plan, host: &Host, files_per_core: u64) -> Finding {
     let cores = plan.cores as u64;
     let arithmetic = format!(
-        "{} per core (95 % of {}) x {cores} core{} = {}",
+        "{} per core (95 % of {}) x {} = {}",
         grouped(files_per_core),
         grouped(host.nofile),
-        plural(cores),
+        of(cores, "core"),
         short(files_per_core * cores)
     );
     let refusal = (plan.clients > files_per_core * cores).then(|| {
@@ -192,7 +192,7 @@ fn open_files(clients: u64, host: &Host, is_local: bool) -> Finding {
 
 fn memory(clients: u64, host: &Host, is_local: bool) -> Finding {
     let per_client = CLIENT_BYTES + SOCKET_BYTES + if is_local { SOCKET_BYTES + SERVER_BYTES } else { 0 };
-    let needed = clients * per_client;
+    let needed = clients.saturating_mul(per_client);
     let parts = if is_local { "1 client + 2 x 3.8 kernel + 1 server" } else { "1 client + 3.8 kernel" };
     let arithmetic = format!(
         "({parts}) KiB x {} = {}; {} available",
@@ -234,10 +234,6 @@ fn conntrack(clients: u64, host: &Host) -> Finding {
         }
     };
     Finding { name: "conntrack", arithmetic, refusal }
-}
-
-fn plural(count: u64) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }
 
 #[cfg(test)]

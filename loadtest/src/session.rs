@@ -13,9 +13,9 @@ use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::live::Live;
-use crate::load::{self, Outcome};
+use crate::load::{self, Outcome, Spec};
 use crate::options::{Common, Workload};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Draft, Plan};
 use crate::record::{LatencySummary, Machine, Measured, Record, SCHEMA, Second, Verdict};
 use crate::sample::Process;
 use crate::screen::Screen;
@@ -28,8 +28,8 @@ const LAG_US_MAX: u64 = 1_000;
 /// Prints what a run would need; connects to nothing.
 #[must_use]
 pub fn plan(workload: &Workload, common: &Common) -> ExitCode {
-    match plan::check(workload, common) {
-        Ok(draft) => {
+    match check(workload, common) {
+        Ok((draft, _)) => {
             println!("{}", draft.lines.join("\n"));
             refuse(&draft.refusals)
         }
@@ -37,10 +37,20 @@ pub fn plan(workload: &Workload, common: &Common) -> ExitCode {
     }
 }
 
+/// What the host must allow, and what a run would do.
+///
+/// # Errors
+/// Options that contradict each other, or a name that is not known.
+fn check(workload: &Workload, common: &Common) -> Result<(Draft, Spec), String> {
+    let draft = plan::check(workload, common)?;
+    let spec = Spec::new(&draft.plan, workload, common).map_err(|error| format!("{error:#}"))?;
+    Ok((draft, spec))
+}
+
 /// Runs a workload. `arguments` is the command line for the record.
 pub fn run(workload: &Workload, common: &Common, arguments: &[String]) -> Result<ExitCode> {
-    let draft = match plan::check(workload, common) {
-        Ok(draft) => draft,
+    let (draft, spec) = match check(workload, common) {
+        Ok(checked) => checked,
         Err(error) => return Ok(refuse(&[error])),
     };
     let mut refusals = draft.refusals;
@@ -72,7 +82,7 @@ pub fn run(workload: &Workload, common: &Common, arguments: &[String]) -> Result
     let setup = watch::Setup { live: Arc::clone(&live), header, goal: plan.clients, server, hlog, screen };
     let watch = watch::start(setup);
     let stop = live.stop_flag();
-    let outcome = load::run(&plan, workload, common, live);
+    let outcome = load::run(spec, plan.cores, workload, common, live);
     let mut seen = watch.finish();
     if let Some(error) = seen.hlog_error.take() {
         eprintln!("the histogram log is not complete: {error}");

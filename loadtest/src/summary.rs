@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::record::Record;
-use crate::units::{bytes, clock, grouped, short, time};
+use crate::units::{bytes, clock, grouped, of, short, time};
 
 /// The summary, with a line feed at its end.
 #[must_use]
@@ -66,16 +66,11 @@ pub fn text(record: &Record) -> String {
 pub fn verdict(record: &Record) -> String {
     let verdict = &record.verdict;
     let failed = verdict.assertions.iter().filter(|(_, holds, _)| !holds).count();
+    let counts = [(verdict.violations.len(), "violation"), (failed, "failed assertion")];
+    let reasons: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| of(*count as u64, what)).collect();
     let doubt = if verdict.generator_saturated { " (generator saturated)" } else { "" };
-    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    match (verdict.violations.len(), failed) {
-        (0, 0) => format!("PASS{doubt}"),
-        (violations, 0) => format!("FAIL: {}{doubt}", counted(violations, "violation")),
-        (0, failed) => format!("FAIL: {}{doubt}", counted(failed, "failed assertion")),
-        (violations, failed) => {
-            format!("FAIL: {}, {}{doubt}", counted(violations, "violation"), counted(failed, "failed assertion"))
-        }
-    }
+    if reasons.is_empty() { format!("PASS{doubt}") } else { format!("FAIL: {}{doubt}", reasons.join(", ")) }
 }
 
 fn connections(record: &Record) -> String {
@@ -115,8 +110,7 @@ fn server(record: &Record) -> Option<String> {
 }
 
 fn generator(record: &Record) -> String {
-    let cores = record.generator_cores;
-    let mut text = format!("{cores} core{}", if cores == 1 { "" } else { "s" });
+    let mut text = of(record.generator_cores as u64, "core");
     let mut busiest = 0.0_f64;
     for pair in record.seconds.windows(2) {
         let (us, ms) =

@@ -2,19 +2,7 @@
 //!
 //! Pure functions.
 
-/// Digits in groups of three: `28,232`.
-#[must_use]
-pub fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+pub use gyre_tuning::count::{grouped, of};
 
 /// A count in few characters: `9,500`, `28.2k`, `200k`, `1.016m`.
 #[must_use]
@@ -73,7 +61,6 @@ mod tests {
     /// Everything an operator reads goes through here.
     #[test]
     fn numbers() {
-        assert_eq!([grouped(28_232), grouped(999), grouped(1_000_000)], ["28,232", "999", "1,000,000"]);
         assert_eq!([short(9_500), short(28_232), short(200_000)], ["9,500", "28.2k", "200k"]);
         assert_eq!([short(28_232 * 36), short(999_950)], ["1.016m", "1.000m"]);
         assert_eq!(

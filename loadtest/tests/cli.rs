@@ -44,11 +44,14 @@ fn help_shows_commands_and_examples() {
 #[test]
 fn wrong_options_exit_with_2() {
     for (arguments, part) in [
-        (&["idle", "--clients", "1g"][..], "write 250, 20k or 1.5m"),
+        (&["idle", "--clients", "1x"][..], "such as 5000, 20k or 1.5m"),
+        (&["publish", "--batch", "65536"], "between 1 and 10,000"),
         (&["fanout", "--assert", "p98<1ms"], "known are p50, p90, p99"),
         (&["fanout", "--size", "8"], "between 64 and"),
         (&["idle", "--url", "wss://127.0.0.1/"], "TLS is not supported"),
         (&["fanout", "--nonsense"], "--nonsense"),
+        (&["fanout", "--subscribers", "5", "--stalled", "5"], "leaves no subscriber"),
+        (&["plan", "idle", "--prefix", "a b"], "only letters"),
         (&[], "Usage"),
         (&["idle", "--clients", "1", "--server-pid", "4294967295"], "no process 4294967295"),
     ] {

@@ -78,6 +78,7 @@ fn number(text: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
+    /// A form that is read as another one starts the wrong cores, or a count where CPUs were meant.
     #[test]
     fn forms() {
         assert_eq!(parse("auto"), Ok(Cores::AUTO));
@@ -90,6 +91,7 @@ mod tests {
         assert_eq!(parse("numa:0, numa:2,no-smt"), Ok(Cores::Every { nodes: vec![0, 2], no_smt: true }));
     }
 
+    /// Half a list taken for all of it would leave CPUs idle without a word.
     #[test]
     fn mistakes_are_named() {
         for text in ["0", "-1", "5-2", "1,1", "1-3,2", "a", "1-", "0-9000", "all", "1,,2"] {

@@ -62,9 +62,15 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
-/// `1 core`, `2 cores`
-pub(crate) fn of(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
+/// `1 core`, `2 cores`, `3 addresses`
+#[must_use]
+pub fn of(number: u64, noun: &str) -> String {
+    let ending = match number {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{} {noun}{ending}", grouped(number))
 }
 
 #[cfg(test)]
@@ -89,6 +95,6 @@ mod tests {
     fn numbers_are_readable() {
         assert_eq!([0, 999, 1000, 28_232, 1_016_352].map(grouped), ["0", "999", "1,000", "28,232", "1,016,352"]);
         assert_eq!([512, 1024, 4_096_000_000].map(bytes), ["512 B", "1 KiB", "3.8 GiB"]);
-        assert_eq!(of(1, "core"), "1 core");
+        assert_eq!([of(1, "core"), of(2_000, "core"), of(0, "address")], ["1 core", "2,000 cores", "0 addresses"]);
     }
 }

@@ -26,7 +26,6 @@ fn two_nodes_with_smt() {
     assert_eq!(list(&topology, |_| true), "0-31");
     assert_eq!(list(&topology, |cpu| cpu.smt == 0), "0-15");
     assert_eq!(list(&topology, |cpu| cpu.node == 0), "0-7,16-23");
-    assert_eq!(list(&topology, |cpu| cpu.package == 1), "8-15,24-31");
     assert_eq!(list(&topology, |cpu| cpu.core == 9), "9,25");
     assert_eq!((topology.quota, topology.is_flat), (None, false));
 }
@@ -72,7 +71,7 @@ fn offline_cpus_are_left_out() {
 #[test]
 fn nothing_shown_is_flat() {
     let topology = read("nothing-shown", &[3, 4]);
-    let flat = |cpu, core| Cpu { cpu, core, package: 0, node: 0, smt: 0 };
+    let flat = |cpu, core| Cpu { cpu, core, node: 0, smt: 0 };
     assert_eq!(topology, Topology { cpus: vec![flat(3, 0), flat(4, 1)], quota: None, is_flat: true });
     assert_eq!(list(&read("nothing-shown", &[]), |_| true), "0");
 }

@@ -62,6 +62,7 @@ fn beside_this_program() -> PathBuf {
 
 /// Runs everything, writes the report and prints it. An error if a run was invalid.
 pub fn run(options: &Options) -> Result<()> {
+    ensure!(options.rounds > 0, "--rounds: at least one is needed");
     let servers = plan::servers(&options.servers, &options.only)?;
     let workloads = plan::workloads(options.workloads.as_deref(), &options.workload, options.short)?;
     ensure!(

@@ -9,7 +9,7 @@ mod send;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 pub use drain::{DrainOptions, run as drain};
@@ -68,6 +68,8 @@ pub struct Floor {
 
 /// Measures and prints.
 pub fn run(options: &Options) -> Result<()> {
+    ensure!(!options.sockets.contains(&0), "--sockets: at least one is needed");
+    ensure!((0.01..=3_600.0).contains(&options.seconds), "--seconds: between 0.01 and 3600");
     let floors = measure(options)?;
     println!("send() of {} bytes to each socket in turn, receivers on another CPU", options.bytes);
     println!(

@@ -1,4 +1,4 @@
-//! The executor of one core: a glommio executor on its own thread, pinned or not.
+//! The executor of one core: a glommio executor on its own thread, on the CPUs of the thread that started it.
 //!
 //! The driver is its foreground task, in a queue of its own together with every task of `spawn`. Yielding inside one
 //! queue is a push and a pop; glommio's reactor has nothing to do here and is as good as never visited (`PREEMPT`).
@@ -12,7 +12,7 @@ use std::sync::Once;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares, TaskQueueHandle};
+use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Shares, TaskQueueHandle};
 use gyre_proto::ids::CoreId;
 
 use crate::limits::TASK_ROUNDS_MAX;
@@ -46,24 +46,21 @@ impl Core {
 /// Starts the thread of a core and runs `body` on it as the driver.
 pub(crate) fn start<F: Future<Output = ()> + 'static>(
     id: CoreId,
-    pin: Option<usize>,
     body: impl FnOnce() -> F + Send + 'static,
 ) -> io::Result<Core> {
     abort_on_panic();
-    let placement = pin.map_or(Placement::Unbound, Placement::Fixed);
-    let thread =
-        LocalExecutorBuilder::new(placement).name("core").io_memory(IO_MEMORY_BYTES).preempt_timer(PREEMPT).spawn(
-            move || async move {
-                CORE.set(Some(id));
-                // `Latency::Matters` would bring a shorter preempt timer back.
-                let queue = glommio::executor().create_task_queue(Shares::default(), Latency::NotImportant, "driver");
-                QUEUE.set(Some(queue));
-                match glommio::spawn_local_into(body(), queue) {
-                    Ok(driver) => driver.await,
-                    Err(error) => panic!("cannot start the driver: {error}"),
-                }
-            },
-        );
+    let thread = LocalExecutorBuilder::default().name("core").io_memory(IO_MEMORY_BYTES).preempt_timer(PREEMPT).spawn(
+        move || async move {
+            CORE.set(Some(id));
+            // `Latency::Matters` would bring a shorter preempt timer back.
+            let queue = glommio::executor().create_task_queue(Shares::default(), Latency::NotImportant, "driver");
+            QUEUE.set(Some(queue));
+            match glommio::spawn_local_into(body(), queue) {
+                Ok(driver) => driver.await,
+                Err(error) => panic!("cannot start the driver: {error}"),
+            }
+        },
+    );
     thread.map(Core).map_err(|error| io::Error::other(error.to_string()))
 }
 

@@ -19,8 +19,6 @@ use crate::mesh::Sleeper;
 pub struct CoreOptions {
     /// Its number.
     pub id: CoreId,
-    /// The CPU it is pinned to; None lets the scheduler choose.
-    pub pin: Option<usize>,
     /// Its listening sockets, from `bind_listeners`.
     pub listeners: Vec<Listener>,
     /// Unsent bytes at which a connection whose socket is full counts as slow.
@@ -36,11 +34,10 @@ pub struct CoreOptions {
 }
 
 impl CoreOptions {
-    /// A core that is not pinned, listens nowhere and has the bounds of the reference: 1 MiB of outbox.
+    /// A core that listens nowhere and has the bounds of the reference: 1 MiB of outbox.
     pub fn new(id: CoreId) -> Self {
         Self {
             id,
-            pin: None,
             listeners: Vec::new(),
             outbox_bytes_max: 1024 * 1024,
             connections_max: CONNECTIONS_MAX,
@@ -67,14 +64,15 @@ impl CoreHandle {
     }
 }
 
-/// Starts a core: its thread, executor, ring and driver. `make` builds the handler on the core's thread. Returns when
-/// the ring is set up, so that what the system denies is an error here.
+/// Starts a core: its thread, executor, ring and driver. The thread inherits the CPUs of the one that calls this. `make`
+/// builds the handler on the core's thread. Returns when the ring is set up, so that what the system denies is an error
+/// here.
 pub fn spawn_core<H: Handler>(
     options: CoreOptions,
     make: impl FnOnce(Rc<RefCell<Driver>>) -> H + Send + 'static,
 ) -> io::Result<CoreHandle> {
     let (report, ready) = mpsc::sync_channel(1);
-    let core = backend::start(options.id, options.pin, move || async move {
+    let core = backend::start(options.id, move || async move {
         let connections = connections_max(options.connections_max);
         let dials = options.dials_max.min(connections);
         let made = Ring::new(connections, options.receive_buffers).and_then(|(mut ring, buffers)| {

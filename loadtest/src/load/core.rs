@@ -154,7 +154,7 @@ impl Core {
         }
         if orders.leave_from_us != before.leave_from_us {
             // Slower than a minute for all is patience for nothing.
-            let rate = spec.connect_rate.max(spec.layout.clients as f64 / 60.0);
+            let rate = spec.connect_rate;
             self.leave = Some(Schedule::new(orders.leave_from_us, rate, self.id, cores, spec.connect_tick_us(cores)));
             self.connecting.queue.clear();
             self.connecting.schedule = None;

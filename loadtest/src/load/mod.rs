@@ -29,10 +29,9 @@ use hdrhistogram::Histogram;
 
 use crate::live::{Counts, Live};
 use crate::options::{Common, Workload};
-use crate::plan::Plan;
 use crate::record::PhaseSpan;
 use shared::{Shared, lock};
-use spec::Spec;
+pub(crate) use spec::Spec;
 
 /// What a run has found.
 #[derive(Debug, Default)]
@@ -55,10 +54,9 @@ pub struct Outcome {
 ///
 /// # Errors
 /// The generator could not be set up. What goes wrong later is part of the outcome.
-pub fn run(plan: &Plan, workload: &Workload, common: &Common, live: Arc<Live>) -> Result<Outcome> {
-    let spec = Spec::new(plan, workload, common)?;
-    let shared = Arc::new(Shared::new(spec, live, plan.cores).context("cannot make the generator's wake-ups")?);
-    let cores = (0..plan.cores)
+pub(crate) fn run(spec: Spec, cores: usize, workload: &Workload, common: &Common, live: Arc<Live>) -> Result<Outcome> {
+    let shared = Arc::new(Shared::new(spec, live, cores).context("cannot make the generator's wake-ups")?);
+    let cores = (0..cores)
         .map(|id| core::start(&shared, id).with_context(|| format!("cannot start core {id} of the generator")))
         .collect::<Result<Vec<_>>>();
     let cores = match cores {

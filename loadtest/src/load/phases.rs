@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::Outcome;
 use super::shared::{Shared, Status, lock};
-use super::spec::{Pace, Spec};
+use super::spec::{Pace, Publishing, Spec};
 use super::stalled::Stalled;
-use crate::options::{Common, Workload};
+use crate::options::{Common, Via, Workload};
 use crate::record::PhaseSpan;
 
 /// How often the status of the cores is looked at.
@@ -38,7 +38,7 @@ pub(super) fn direct(shared: &Shared, workload: &Workload, common: &Common) -> O
             }),
             Workload::Storm(storm) => {
                 let drop_all = storm.drop_all;
-                run.load(common, move |run, from_us, until_us| run.storm(drop_all, from_us, until_us));
+                run.load(common, move |run, _, until_us| run.storm(drop_all, until_us));
             }
         }
     }
@@ -145,7 +145,7 @@ impl Run<'_> {
     }
 
     /// Everybody loses the connection and comes back.
-    fn storm(&mut self, drop_all: bool, _from_us: u64, until_us: u64) {
+    fn storm(&mut self, drop_all: bool, until_us: u64) {
         let clients = self.shared.spec.layout.clients as u64;
         let version = self.shared.order(|orders| {
             orders.returning = true;
@@ -231,7 +231,7 @@ impl Run<'_> {
         self.enter("leave");
         let version = self.shared.order(|orders| orders.leave_from_us = self.shared.now_us());
         let clients = self.shared.spec.layout.clients as f64;
-        let at_most = Duration::from_secs_f64(clients / self.shared.spec.connect_rate).min(Duration::from_secs(60));
+        let at_most = Duration::from_secs_f64(clients / self.shared.spec.connect_rate);
         let gone = |status: Status, _| status.version >= version && status.connections == 0;
         let status = self.wait_in_any_case(at_most + DRAIN * 2, gone);
         if status.connections > 0 {
@@ -305,6 +305,13 @@ pub(super) fn judge(spec: &Spec, outcome: &mut Outcome) {
     }
     if totals.publish_failed > 0 && totals.lost > 0 {
         outcome.notes.push("publications that failed leave gaps, which count as lost".to_owned());
+    }
+    let batched = |publishing: &Publishing| publishing.via == Via::Http && publishing.batch > 1 && !publishing.burst;
+    if totals.errors.contains_key("publish: http 404") {
+        outcome.notes.push(match spec.publishing.as_ref().is_some_and(batched) {
+            true => "http 404: the server API has no method `batch`; use --batch 1, or --via ws".to_owned(),
+            false => "http 404: the server API is elsewhere; say where with --api-url".to_owned(),
+        });
     }
     let never = (spec.layout.clients as u64).saturating_sub(connected(outcome));
     if never > 0 {

@@ -110,7 +110,7 @@ impl Core {
                 self.tally.borrow_mut().error(&format!("{what}: error {code}"));
                 driver.abort(self.clients.each[client].conn);
             }
-            Message::Unsubscribed { code, .. } => {
+            Message::Unsubscribed { code } => {
                 self.tally.borrow_mut().error(&format!("unsubscribed {code}"));
             }
             // Joins and leaves, and replies to nothing we asked.

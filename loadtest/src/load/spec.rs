@@ -98,8 +98,8 @@ impl Spec {
             endpoints: plan.targets.clone(),
             sources: plan.sources.clone(),
             seed: common.seed,
-            connect_rate: common.connect_rate.max(1) as f64,
-            handshakes: (common.handshakes.max(1) as usize).saturating_mul(plan.cores).min(HANDSHAKES_MAX),
+            connect_rate: common.connect_rate as f64,
+            handshakes: (common.handshakes as usize).saturating_mul(plan.cores).min(HANDSHAKES_MAX),
             connect_timeout_us: common.connect_timeout.as_micros() as u64,
             recover: false,
             reconnect_rate: 0.0,
@@ -118,7 +118,7 @@ impl Spec {
                 }
             }
             Workload::Fanout(fanout) => {
-                let clients = fanout.channels.saturating_mul(fanout.subscribers);
+                let clients = fanout.channels * fanout.subscribers;
                 ensure!(fanout.stalled < clients, "--stalled {} leaves no subscriber that reads", fanout.stalled);
                 spec.layout = layout(clients - fanout.stalled, fanout.channels, 1);
                 spec.stalled = fanout.stalled as usize;

@@ -4,48 +4,49 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use gyre_tuning::count::{grouped, parse};
 use serde::{Serialize, Serializer};
 
-/// A count: digits with an optional fraction and suffix, `250`, `20k`, `1.5m`.
-pub fn count(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is no count; write 250, 20k or 1.5m");
-    let (digits, factor) = match text.trim_end_matches(['k', 'K', 'm', 'M']) {
-        digits if digits.len() == text.len() => (digits, 1),
-        digits if digits.len() + 1 == text.len() => {
-            (digits, if text.ends_with(['k', 'K']) { 1_000 } else { 1_000_000 })
-        }
-        _ => return Err(wrong()),
-    };
-    if let Ok(whole) = digits.replace('_', "").parse::<u64>() {
-        return whole.checked_mul(factor).ok_or_else(wrong);
-    }
-    let value: f64 = digits.parse().map_err(|_| wrong())?;
-    let scaled = value * factor as f64;
-    let is_whole = factor > 1 && (0.0..1e15).contains(&scaled) && (scaled - scaled.round()).abs() < 1e-6;
-    if is_whole { Ok(scaled.round() as u64) } else { Err(wrong()) }
+/// No run comes near, and what is computed from counts (subscribers of all channels, twice over) fits into 64 bits.
+const COUNT_MAX: u64 = 1_000_000_000;
+
+/// A count, 0 included: `250`, `20k`, `1.5m`.
+pub(super) fn count(text: &str) -> Result<u64, String> {
+    within(0..=COUNT_MAX, text)
 }
 
 /// A count that is not 0.
 pub(super) fn at_least_one(text: &str) -> Result<u64, String> {
-    match count(text)? {
-        0 => Err("must be at least 1".to_owned()),
-        some => Ok(some),
-    }
+    within(1..=COUNT_MAX, text)
 }
 
 /// Bytes of a payload. Below 64 the channel number, sequence and time do not fit; above 1 MiB no server's default does.
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    match count(text)? {
-        bytes @ 64..=1_048_576 => Ok(bytes),
-        _ => Err("must be between 64 and 1048576 bytes".to_owned()),
-    }
+    within(64..=1_048_576, text)
+}
+
+/// Publications of one call. A call counts its replies in 16 bits.
+pub(super) fn batch(text: &str) -> Result<u64, String> {
+    within(1..=10_000, text)
+}
+
+/// Subscriptions of one client, which counts them in a byte.
+pub(super) fn subscriptions(text: &str) -> Result<u64, String> {
+    within(1..=u64::from(u8::MAX), text)
+}
+
+fn within(range: RangeInclusive<u64>, text: &str) -> Result<u64, String> {
+    let value = parse(text)?;
+    let (least, most) = (grouped(*range.start()), grouped(*range.end()));
+    if range.contains(&value) { Ok(value) } else { Err(format!("must be between {least} and {most}")) }
 }
 
 /// A duration: numbers with the units h, m, s, ms, us: `500ms`, `30s`, `1h30m`.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration; write 500ms, 30s, 10m or 1h30m");
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -65,7 +66,8 @@ pub fn duration(text: &str) -> Result<Duration, String> {
             "us" | "µs" => 1e-6,
             _ => return Err(wrong()),
         };
-        total += Duration::try_from_secs_f64(value * seconds).map_err(|_| wrong())?;
+        let part = Duration::try_from_secs_f64(value * seconds).map_err(|_| wrong())?;
+        total = total.checked_add(part).ok_or_else(wrong)?;
         rest = &rest[unit..];
     }
     if text.is_empty() || total > Duration::from_secs(30 * 86_400) { Err(wrong()) } else { Ok(total) }
@@ -140,7 +142,9 @@ impl FromStr for Target {
             None => (rest, "/"),
         };
         let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, port)) => (host, port.strip_prefix(':')),
+            Some((host, "")) => (host, None),
+            // What is no port is refused below.
+            Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or(port))),
             None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
         };
         let port = port.map_or(Ok(80), str::parse).map_err(|_| format!("`{authority}` has no valid port"))?;
@@ -234,15 +238,16 @@ impl Serialize for Sources {
 mod tests {
     use super::*;
 
-    /// A wrong factor would test a thousand times too little without anybody noticing.
+    /// Counts are multiplied and narrowed later: one that is too large would wrap into a small one.
     #[test]
-    fn counts() {
-        for (text, expected) in [("0", 0), ("250", 250), ("20k", 20_000), ("1.5m", 1_500_000), ("1_000", 1_000)] {
-            assert_eq!(count(text), Ok(expected), "{text}");
-        }
-        for text in ["", "k", "1kk", "1.5", "-1", "-1k", "1g", "nan", "infk", "99999999999999999999"] {
+    fn counts_have_bounds() {
+        assert_eq!((count("0"), count("1.5m"), count("1g")), (Ok(0), Ok(1_500_000), Ok(COUNT_MAX)));
+        for text in ["-1", "1001m", "99999999999999999999"] {
             assert!(count(text).is_err(), "{text}");
         }
+        assert_eq!(at_least_one("0"), Err("must be between 1 and 1,000,000,000".to_owned()));
+        assert_eq!((batch("10k"), subscriptions("255")), (Ok(10_000), Ok(255)));
+        assert!(batch("65536").is_err() && subscriptions("256").is_err());
     }
 
     /// `10m` is ten minutes here and ten million beside it; neither may be taken for the other.
@@ -251,7 +256,8 @@ mod tests {
         for (text, ms) in [("500ms", 500), ("30s", 30_000), ("10m", 600_000), ("1h30m", 5_400_000), ("1.5s", 1_500)] {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "10", "s", "10x", "-1s", "1..5s", "1e9h", "99999999h"] {
+        let sum = "9999999999999999999s9999999999999999999s";
+        for text in ["", "10", "s", "10x", "-1s", "1..5s", "1e9h", "99999999h", sum] {
             assert!(duration(text).is_err(), "{text}");
         }
     }
@@ -267,7 +273,7 @@ mod tests {
         let target: Target = "http://[::1]:9/api".parse().unwrap();
         assert_eq!(target.to_string(), "http://[::1]:9/api");
         assert_eq!("ws://h".parse::<Target>().unwrap().to_string(), "ws://h:80/");
-        for text in ["h:8000", "wss://h/", "ws://:8000/", "ws://h:0/", "ws://h:x/", "ws://h/a b"] {
+        for text in ["h:8000", "wss://h/", "ws://:8000/", "ws://h:0/", "ws://h:x/", "ws://h/a b", "ws://[::1]x/"] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
     }

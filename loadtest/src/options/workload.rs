@@ -40,7 +40,7 @@ impl Workload {
     pub fn connections(&self) -> u64 {
         match self {
             Self::Idle(idle) => idle.clients,
-            Self::Fanout(fanout) => fanout.subscribers.saturating_mul(fanout.channels),
+            Self::Fanout(fanout) => fanout.subscribers * fanout.channels,
             Self::Mesh(mesh) => mesh.clients,
             Self::Churn(churn) => churn.clients,
             Self::Storm(storm) => storm.clients,
@@ -88,7 +88,7 @@ pub struct Fanout {
     #[arg(long, value_parser = values::size, default_value = "128", value_name = "BYTES")]
     pub size: u64,
     /// Publications of a channel that are sent at once: shows whether a server puts several into one write
-    #[arg(long, value_parser = at_least_one, default_value = "1", value_name = "N")]
+    #[arg(long, value_parser = values::batch, default_value = "1", value_name = "N")]
     pub burst: u64,
     /// So many subscribers stop reading once the measuring begins; they are not checked
     #[arg(long, value_parser = count, default_value = "0", value_name = "N")]
@@ -106,7 +106,7 @@ pub struct Mesh {
     #[arg(long, value_parser = at_least_one, value_name = "N")]
     pub channels: Option<u64>,
     /// Subscriptions of each client
-    #[arg(long, value_parser = at_least_one, default_value = "1", value_name = "N")]
+    #[arg(long, value_parser = values::subscriptions, default_value = "1", value_name = "N")]
     pub channels_per_client: u64,
     /// Publications per second, over all channels
     #[arg(long, value_parser = at_least_one, default_value = "1k", value_name = "RATE")]
@@ -123,7 +123,7 @@ impl Mesh {
     /// Number of channels, given or derived.
     #[must_use]
     pub fn channel_count(&self) -> u64 {
-        let derived = self.clients.saturating_mul(self.channels_per_client) / 10;
+        let derived = self.clients * self.channels_per_client / 10;
         self.channels.unwrap_or(derived).max(1)
     }
 }
@@ -194,7 +194,7 @@ pub struct Publish {
     #[arg(long, value_enum, default_value_t = Via::Http)]
     pub via: Via,
     /// Publications per call (http: the batch method) or per frame (ws)
-    #[arg(long, value_parser = at_least_one, default_value = "1", value_name = "N")]
+    #[arg(long, value_parser = values::batch, default_value = "1", value_name = "N")]
     pub batch: u64,
     /// Publications per second; 0: as fast as the connections allow
     #[arg(long, value_parser = count, default_value = "0", value_name = "RATE")]

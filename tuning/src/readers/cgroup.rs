@@ -1,4 +1,4 @@
-//! CPUs and memory that a container or a unit grants.
+//! CPUs that a container or a unit grants.
 
 use super::process;
 use crate::count::of;
@@ -39,28 +39,4 @@ pub(crate) fn cpu_quota(host: &Host, target: &Target) -> Reading {
             "no quota but whole CPUs (a CPU set; static CPU manager in Kubernetes), or {}",
             target.cores_remedy((quota as usize).max(1))
         ))
-}
-
-/// The tightest memory bound of our cgroup and those above it, in bytes. Version 2, and the old hierarchy.
-pub(super) fn memory_max(host: &Host) -> Option<u64> {
-    const HIERARCHIES: [(&str, &str, &str); 3] = [
-        ("", "sys/fs/cgroup", "memory.max"),
-        ("", "sys/fs/cgroup/unified", "memory.max"),
-        ("memory", "sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-    ];
-    let text = host.read("proc/self/cgroup").ok()?;
-    // A line is `number:controllers:path`; the unified hierarchy has no controllers.
-    let path_of = |controller: &str| {
-        text.lines().find_map(|line| {
-            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-            controllers.split(',').any(|name| name == controller).then_some(path)
-        })
-    };
-    let bounds = HIERARCHIES.iter().filter_map(|(controller, mount, file)| {
-        let path = path_of(controller)?.trim_matches('/');
-        let ends = path.match_indices('/').map(|(end, _)| end).chain([0, path.len()]);
-        // "max" and the like are no numbers and no bounds.
-        ends.filter_map(|end| host.number(&format!("{mount}/{}/{file}", &path[..end]))).min()
-    });
-    bounds.min()
 }

@@ -1,8 +1,8 @@
 //! Memory: what the planned connections take, and huge pages.
 
-use super::cgroup;
 use crate::count::{bytes, of};
 use crate::knob::{Reading, Remedy, Setting};
+use crate::topology::cgroup;
 use crate::{Host, Target};
 
 /// An idle TCP connection in the kernel: socket, file, inode and dentry, rounded up.

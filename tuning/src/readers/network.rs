@@ -118,7 +118,7 @@ pub(crate) fn port_range(host: &Host, target: &Target) -> Reading {
         "{} to one address and port: {} ports x {} = {}",
         of(target.connections, "connection"),
         grouped(now),
-        of(sources(now), "source address").replace("addresss", "addresses"),
+        of(sources(now), "source address"),
         grouped(now.saturating_mul(sources(now)))
     );
     if !is_met {

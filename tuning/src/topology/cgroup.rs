@@ -1,6 +1,6 @@
-//! What the control groups of this process leave it of the CPUs: a set, and a share of time.
+//! What the control groups of this process leave it: a set of CPUs, a share of their time, memory.
 //!
-//! Both versions and the hybrid of both. In a container the path in /proc/self/cgroup may be the host's while the mount
+//! In both versions and the hybrid of both. In a container the path in /proc/self/cgroup may be the host's while the mount
 //! shows only what is below, so every ancestor is looked at, the root of the mount included; what is not there does not limit.
 
 use crate::Host;
@@ -32,6 +32,15 @@ pub(super) fn quota(host: &Host) -> Option<f64> {
         ratio(&quota, &host.read(&format!("{folder}/cpu.cfs_period_us")).ok()?)
     });
     unified.chain(controller).min_by(f64::total_cmp)
+}
+
+/// The tightest memory bound on the way up, in bytes. `max` is no number and no bound.
+pub(crate) fn memory_max(host: &Host) -> Option<u64> {
+    let bound = |folders: Vec<String>, name: &str| {
+        folders.into_iter().filter_map(|folder| host.number(&format!("{folder}/{name}"))).min()
+    };
+    let unified = bound(unified(host), "memory.max");
+    unified.into_iter().chain(bound(controller(host, "memory"), "memory.limit_in_bytes")).min()
 }
 
 /// `max` and `-1` are no quota.

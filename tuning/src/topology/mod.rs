@@ -1,10 +1,10 @@
-//! Which CPUs this process may use, and how they hang together: physical core, package, NUMA node, SMT position.
+//! Which CPUs this process may use, and how they hang together: physical core, NUMA node, SMT position.
 //!
 //! Read once at start from sysfs, procfs and the process's affinity mask. What a container or another kernel does not
 //! show is assumed flat (every CPU a physical core of its own on node 0), never an error: a node must start there too.
 //! Decides nothing: which CPUs run a core is up to the caller.
 
-mod cgroup;
+pub(crate) mod cgroup;
 pub(crate) mod cpu_list;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,8 +23,6 @@ pub struct Cpu {
     pub cpu: usize,
     /// Physical core, counted over all online CPUs of the machine as `lscpu -e` does.
     pub core: usize,
-    /// Socket.
-    pub package: usize,
     /// NUMA node.
     pub node: usize,
     /// Place among the usable hardware threads of its physical core, 0 = the first.
@@ -69,11 +67,9 @@ impl Topology {
             let threads = threads.entry(first(cpu)).or_default();
             let smt = *threads;
             *threads += 1;
-            let package = host.number(&format!("{CPUS}/cpu{cpu}/topology/physical_package_id"));
             Cpu {
                 cpu,
                 core: numbers.get(&first(cpu)).copied().unwrap_or(cpu),
-                package: package.and_then(|package| usize::try_from(package).ok()).unwrap_or(0),
                 node: nodes.get(&cpu).copied().unwrap_or(0),
                 smt,
             }

@@ -106,6 +106,7 @@ mod tests {
         assert!(matches!(step(&both[used..]), Step::Answer { status: 503, used, .. } if used == chunks.len()));
     }
 
+    /// Whatever listens there, its words must not be counted as publications, and not be waited for.
     #[test]
     fn junk_ends_the_connection() {
         for junk in

@@ -78,7 +78,7 @@ fn push<'a>(walk: &mut Walk<'a>) -> Option<Message<'a>> {
                     b"code" => walk.number().map(|number| code = number as u32),
                     _ => walk.skip(),
                 })?;
-                found = Message::Unsubscribed { channel: b"", code };
+                found = Message::Unsubscribed { code };
             }
             _ => walk.skip()?,
         }
@@ -86,7 +86,6 @@ fn push<'a>(walk: &mut Walk<'a>) -> Option<Message<'a>> {
     })?;
     Some(match found {
         Message::Publication { publication, .. } => Message::Publication { channel, publication },
-        Message::Unsubscribed { code, .. } => Message::Unsubscribed { channel, code },
         other => other,
     })
 }
@@ -97,7 +96,6 @@ fn publication<'a>(walk: &mut Walk<'a>) -> Option<Publication<'a>> {
         match key {
             b"data" => found.data = walk.raw()?,
             b"offset" => found.offset = walk.number()?,
-            b"epoch" => found.epoch = walk.string()?,
             _ => walk.skip()?,
         }
         Some(())
@@ -111,7 +109,6 @@ fn subscribed<'a>(walk: &mut Walk<'a>) -> Option<Subscribed<'a>> {
         match key {
             b"recoverable" => found.recoverable = walk.boolean()?,
             b"recovered" => found.recovered = walk.boolean()?,
-            b"was_recovering" => found.was_recovering = walk.boolean()?,
             b"epoch" => found.epoch = walk.string()?,
             b"offset" => found.offset = walk.number()?,
             b"publications" => found.publications = walk.raw()?,

@@ -60,7 +60,7 @@ pub(crate) enum Message<'a> {
     /// A publication pushed to a channel's subscriber.
     Publication { channel: &'a [u8], publication: Publication<'a> },
     /// The server took a subscription away.
-    Unsubscribed { channel: &'a [u8], code: u32 },
+    Unsubscribed { code: u32 },
     /// Join, leave and whatever else a witness does not count.
     Other,
 }
@@ -70,7 +70,6 @@ pub(crate) enum Message<'a> {
 pub(crate) struct Subscribed<'a> {
     pub(crate) recoverable: bool,
     pub(crate) recovered: bool,
-    pub(crate) was_recovering: bool,
     pub(crate) epoch: &'a [u8],
     pub(crate) offset: u64,
     /// The recovered publications as they were sent; read them with [`each_recovered`].
@@ -81,8 +80,6 @@ pub(crate) struct Subscribed<'a> {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Publication<'a> {
     pub(crate) offset: u64,
-    /// Only with the first offset of a stream.
-    pub(crate) epoch: &'a [u8],
     pub(crate) data: &'a [u8],
 }
 
@@ -141,7 +138,7 @@ mod tests {
 {}
 {"push":{"channel":"c1","pub":{"data":{"s":1},"offset":7}}}
 {"id":3,"error":{"code":105,"message":"already subscribed"}}"#;
-        let publication = Publication { offset: 7, epoch: b"", data: br#"{"s":1}"# };
+        let publication = Publication { offset: 7, data: br#"{"s":1}"# };
         let expected = [
             Message::Connected { id: 1, pong: true },
             Message::Subscribed { id: 2, result: Subscribed::default() },
@@ -181,7 +178,7 @@ mod tests {
         for (wire, frame) in [(Wire::Json, json), (Wire::Protobuf, protobuf)] {
             let found = read(wire, &frame);
             let [Some(Message::Subscribed { id: 2, result })] = found[..] else { panic!("{found:?}") };
-            assert!(result.recoverable && result.recovered && result.was_recovering);
+            assert!(result.recoverable && result.recovered);
             assert_eq!((result.epoch, result.offset), (&b"ab"[..], 3));
             let mut publications = Vec::new();
             assert!(each_recovered(wire, result.publications, |one| publications.push((one.offset, one.data))));
@@ -225,10 +222,10 @@ mod tests {
     fn keys_in_any_order_and_unknown_ones() {
         let frame =
             br#" { "x":[{"a":"}"}], "push" : {"pub":{"tags":{"k":"v"},"data":"s","epoch":"e"},"channel":"c"}} "#;
-        let publication = Publication { offset: 0, epoch: b"e", data: b"\"s\"" };
+        let publication = Publication { offset: 0, data: b"\"s\"" };
         assert_eq!(read(Wire::Json, frame), [Some(Message::Publication { channel: b"c", publication })]);
         let frame = br#"{"push":{"channel":"c","unsubscribe":{"code":2500,"reason":"x"}}}"#;
-        assert_eq!(read(Wire::Json, frame), [Some(Message::Unsubscribed { channel: b"c", code: 2500 })]);
+        assert_eq!(read(Wire::Json, frame), [Some(Message::Unsubscribed { code: 2500 })]);
         assert_eq!(read(Wire::Json, br#"{"push":{"channel":"c","join":{}}}"#), [Some(Message::Other)]);
         assert_eq!(read(Wire::Json, br#"{"id":4,"publish":{}}"#), [Some(Message::Done { id: 4 })]);
     }

@@ -58,7 +58,7 @@ fn push(bytes: &[u8]) -> Option<Message<'_>> {
                 found = Message::Publication { channel: b"", publication: publication(bytes)? };
             }
             (7, Value::Bytes(bytes)) => {
-                found = Message::Unsubscribed { channel: b"", code: number_of(bytes, 2)? as u32 };
+                found = Message::Unsubscribed { code: number_of(bytes, 2)? as u32 };
             }
             _ => {}
         }
@@ -66,7 +66,6 @@ fn push(bytes: &[u8]) -> Option<Message<'_>> {
     })?;
     Some(match found {
         Message::Publication { publication, .. } => Message::Publication { channel, publication },
-        Message::Unsubscribed { code, .. } => Message::Unsubscribed { channel, code },
         other => other,
     })
 }
@@ -77,7 +76,6 @@ fn publication(bytes: &[u8]) -> Option<Publication<'_>> {
         match field {
             (4, Value::Bytes(data)) => found.data = data,
             (6, Value::Number(offset)) => found.offset = offset,
-            (14, Value::Bytes(epoch)) => found.epoch = epoch,
             _ => {}
         }
         Some(())
@@ -93,7 +91,6 @@ fn subscribed(bytes: &[u8]) -> Option<Subscribed<'_>> {
             (6, Value::Bytes(epoch)) => found.epoch = epoch,
             (8, Value::Number(flag)) => found.recovered = flag != 0,
             (9, Value::Number(offset)) => found.offset = offset,
-            (12, Value::Number(flag)) => found.was_recovering = flag != 0,
             _ => {}
         }
         Some(())
