@@ -57,7 +57,13 @@ impl CoreHandler {
             api: RefCell::new(ApiCounters::default()),
             is_shutting_down: Cell::new(false),
         };
-        Self { core: Rc::new(core), inbox: Vec::new(), next_snapshot_ms: 0, connections_peak: 0, has_reported_drained: false }
+        Self {
+            core: Rc::new(core),
+            inbox: Vec::new(),
+            next_snapshot_ms: 0,
+            connections_peak: 0,
+            has_reported_drained: false,
+        }
     }
 
     /// After most clients have left, what the allocator kept of them goes as well.

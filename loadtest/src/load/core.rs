@@ -153,9 +153,8 @@ impl Core {
             self.churn = Some(Schedule::new(orders.churn_from_us, spec.reconnect_rate, self.id, cores, 1));
         }
         if orders.leave_from_us != before.leave_from_us {
-            // Slower than a minute for all is patience for nothing.
-            let rate = spec.connect_rate;
-            self.leave = Some(Schedule::new(orders.leave_from_us, rate, self.id, cores, spec.connect_tick_us(cores)));
+            let (rate, tick_us) = (spec.connect_rate, spec.connect_tick_us(cores));
+            self.leave = Some(Schedule::new(orders.leave_from_us, rate, self.id, cores, tick_us));
             self.connecting.queue.clear();
             self.connecting.schedule = None;
         }
