@@ -56,7 +56,7 @@ bench: system-deps
 	@if command -v valgrind >/dev/null; then $(BENCH) instructions; \
 	else echo "valgrind is not installed: instructions are not counted (apt-get install valgrind)"; fi
 
-# A million connections, one server process, on this machine: six minutes, 12 GiB. The report goes to target/million.
+# A million connections, one server process, on this machine: twelve minutes, 12 GiB. The report goes to target/million.
 million: system-deps
 	$(MAKE) release generator
 	cargo build --release --package gyre-bench

@@ -28,8 +28,8 @@ pub struct Options {
     /// Connections begun per second
     #[arg(long, default_value_t = 10_000)]
     connect_rate: u64,
-    /// How long they are held: more than three ping intervals of bench/gyre.toml
-    #[arg(long, default_value = "80s")]
+    /// How long they are held: more than three ping intervals of 40 s
+    #[arg(long, default_value = "125s")]
     hold: String,
     /// Groups of the second run
     #[arg(long, default_value_t = 10_000)]
@@ -166,8 +166,10 @@ fn server(clients: u64) -> Server {
     let settings = [
         ("GYRE_CORES", cores.max(cpus).to_string()),
         ("GYRE_HTTP_SERVER_PORT", PORT.to_string()),
-        // A broadcast to a million takes two CPUs that both sides share longer than the default of 8 s.
-        ("GYRE_CLIENT_PONG_TIMEOUT", "20s".to_owned()),
+        // A broadcast to a million takes two CPUs that both sides share 20 s and more. Pongs wait behind it, and every
+        // client that is given up meanwhile makes it longer.
+        ("GYRE_CLIENT_PING_INTERVAL", "40s".to_owned()),
+        ("GYRE_CLIENT_PONG_TIMEOUT", "35s".to_owned()),
     ];
     Server {
         name: "gyre".to_owned(),
