@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use gyre_loadtest::options::{Cli, Command};
-use gyre_loadtest::{compare, report, session};
+use gyre_loadtest::{compare, report, session, summary};
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -18,16 +18,14 @@ fn main() -> ExitCode {
         }
         Command::Plan(run) => {
             let (workload, common) = run.split();
-            Ok(session::plan(&workload, &common))
+            session::plan(&workload, &common)
         }
-        Command::Compare { before, after } => compare::files(&before, &after).map(|text| {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }),
-        Command::Report { records, out } => report::files(&records, &out).map(|text| {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }),
+        Command::Compare { before, after } => {
+            compare::files(&before, &after).and_then(|text| summary::print(&text)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Report { records, out } => {
+            report::files(&records, &out).and_then(|text| summary::print(&text)).map(|()| ExitCode::SUCCESS)
+        }
     };
     done.unwrap_or_else(|error| {
         eprintln!("gyre-loadtest: {error:#}");

@@ -26,14 +26,16 @@ use crate::{report, summary};
 const LAG_US_MAX: u64 = 1_000;
 
 /// Prints what a run would need; connects to nothing.
-#[must_use]
-pub fn plan(workload: &Workload, common: &Common) -> ExitCode {
+///
+/// # Errors
+/// The output cannot be written.
+pub fn plan(workload: &Workload, common: &Common) -> Result<ExitCode> {
     match check(workload, common) {
         Ok((draft, _)) => {
-            println!("{}", draft.lines.join("\n"));
-            refuse(&draft.refusals)
+            summary::print(&(draft.lines.join("\n") + "\n"))?;
+            Ok(refuse(&draft.refusals))
         }
-        Err(error) => refuse(&[error]),
+        Err(error) => Ok(refuse(&[error])),
     }
 }
 
@@ -59,7 +61,7 @@ pub fn run(workload: &Workload, common: &Common, arguments: &[String]) -> Result
         refusals.push(format!("no process {pid} on this host; leave --server-pid out for a server elsewhere"));
     }
     if !refusals.is_empty() {
-        println!("{}", draft.lines.join("\n"));
+        summary::print(&(draft.lines.join("\n") + "\n"))?;
         return Ok(refuse(&refusals));
     }
     // Outputs that cannot be written are found before the run and not after it.
@@ -98,16 +100,23 @@ pub fn run(workload: &Workload, common: &Common, arguments: &[String]) -> Result
         .map(|(assertion, outcome)| (assertion.text().to_owned(), outcome.holds, outcome.measured))
         .collect();
 
-    print!("{}", summary::text(&record));
+    let (text, is_pass) = (summary::text(&record), record.verdict.is_pass());
+    // Files first: a terminal that is gone must not take the record with it. A file that fails still leaves the text.
+    let written = write_files(common, record);
+    summary::print(&text)?;
+    written?;
+    Ok(if is_pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn write_files(common: &Common, record: Record) -> Result<()> {
     if let Some(path) = &common.json {
         record.write(path)?;
     }
-    let is_pass = record.verdict.is_pass();
     if let Some(folder) = &common.report {
         let path = report::write(&[("run".to_owned(), record)], folder)?;
         eprintln!("report: {}", path.display());
     }
-    Ok(if is_pass { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
 }
 
 fn refuse(refusals: &[String]) -> ExitCode {

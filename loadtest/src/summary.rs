@@ -3,6 +3,9 @@
 //! A pure function of the record, so `report` prints the same for an old file.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
 
 use crate::record::Record;
 use crate::units::{bytes, clock, grouped, of, short, time};
@@ -43,14 +46,15 @@ pub fn text(record: &Record) -> String {
     }
     row("generator", generator(record));
     for (error, count) in &record.totals.errors {
-        row("error", format!("{error} x {}", grouped(*count)));
+        row("error", format!("{error}{} x {}", meaning(error), grouped(*count)));
     }
     for note in &record.notes {
         row("note", note.clone());
     }
     for (condition, holds, measured) in &record.verdict.assertions {
         let verdict = if *holds { "holds" } else { "FAILED" };
-        row("assert", format!("{condition}: {verdict}, measured {measured}"));
+        let is = if measured.starts_with("not measured") { "" } else { "measured " };
+        row("assert", format!("{condition}: {verdict}, {is}{measured}"));
     }
     for violation in &record.verdict.violations {
         row("violation", violation.clone());
@@ -59,6 +63,18 @@ pub fn text(record: &Record) -> String {
         row("warning", "generator saturated: latencies include its own lag; lower the rate or add --cores".to_owned());
     }
     text + &verdict(record) + "\n"
+}
+
+/// Prints what a command has to say. A reader that went away wants no more of it; another failure is told.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot print the result"),
+        _ => Ok(()),
+    }
 }
 
 /// The last line.
@@ -133,6 +149,32 @@ fn generator(record: &Record) -> String {
     text
 }
 
+/// What the commonest codes of the protocol stand for, so that nobody has to look them up.
+fn meaning(error: &str) -> &'static str {
+    let (what, code) = error.rsplit_once(' ').unwrap_or_default();
+    let is_disconnect = what.ends_with("disconnect");
+    match code {
+        "100" if what.ends_with("error") => " (internal server error)",
+        "101" if what.ends_with("error") => " (unauthorized)",
+        "102" if what.ends_with("error") => " (unknown channel)",
+        "103" if what.ends_with("error") => " (permission denied)",
+        "106" if what.ends_with("error") => " (limit exceeded)",
+        "107" if what.ends_with("error") => " (bad request)",
+        "108" if what.ends_with("error") => " (not available)",
+        "109" if what.ends_with("error") => " (token expired)",
+        "111" if what.ends_with("error") => " (too many requests)",
+        "3001" if is_disconnect => " (shutdown)",
+        "3008" if is_disconnect => " (slow)",
+        "3012" if is_disconnect => " (no pong)",
+        "3500" if is_disconnect => " (invalid token)",
+        "3501" if is_disconnect => " (bad request)",
+        "3502" if is_disconnect => " (stale)",
+        "3503" if is_disconnect => " (force disconnect)",
+        "3504" if is_disconnect => " (connection limit)",
+        _ => "",
+    }
+}
+
 fn rounded(rate: f64) -> String {
     if rate < 100.0 { crate::units::trimmed(rate, 1) } else { short(rate.round() as u64) }
 }
@@ -153,6 +195,26 @@ mod tests {
         record.verdict.violations = vec!["lost 1".to_owned(), "closed 2".to_owned()];
         record.verdict.generator_saturated = true;
         assert_eq!(verdict(&record), "FAIL: 2 violations, 1 failed assertion (generator saturated)");
+    }
+
+    /// A code alone sends people to the documentation; a wrong word beside it would mislead them.
+    #[test]
+    fn codes_are_explained() {
+        let mut record = Record::default();
+        for name in ["publish: disconnect 3500", "subscribe: error 103", "upgrade: http 103", "unsubscribed 102"] {
+            record.totals.errors.insert(name.into(), 2);
+        }
+        record.verdict.assertions = vec![("publish.p99<1s".into(), false, "not measured".into())];
+        let text = text(&record);
+        for line in [
+            "disconnect 3500 (invalid token) x 2\n",
+            "error 103 (permission denied) x 2\n",
+            "http 103 x 2\n",
+            "unsubscribed 102 x 2\n",
+            "publish.p99<1s: FAILED, not measured\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     /// Everything that was measured of the server must be told, in the units people compare.

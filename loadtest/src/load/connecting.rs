@@ -14,6 +14,7 @@ use super::clients::State;
 use super::core::{Core, Owner};
 use super::leaving::{ended, errno_name};
 use super::publish::{self, http};
+use super::spec::Spec;
 use super::wire::command::{self, Position};
 use crate::options::Via;
 
@@ -23,8 +24,9 @@ const ATTEMPTS_MAX: u8 = 3;
 const RETRY_US: u64 = 1_000_000;
 
 /// What a client accepts. Text is not checked: the readers look at bytes, and the CPUs are shared with the server.
-const OPTIONS: WebSocketOptions =
-    WebSocketOptions { message_size_max: 16 * 1024 * 1024, validate_utf8: false, role: Role::Client };
+fn options(spec: &Spec) -> WebSocketOptions {
+    WebSocketOptions { message_size_max: spec.message_size_max(), validate_utf8: false, role: Role::Client }
+}
 
 impl Core {
     /// Whose connection this is. A slot may be in use again before the end of its last connection was reported.
@@ -73,6 +75,12 @@ impl Core {
             && (connecting.first_dials < self.clients.each.len() || !connecting.queue.is_empty())
     }
 
+    /// Before when there is nothing to dial: all that is left are clients that wait for their next attempt.
+    pub(super) fn retry_us(&self) -> u64 {
+        let is_first = self.connecting.first_dials < self.clients.each.len();
+        self.connecting.queue.front().filter(|_| !is_first).map_or(0, |(_, from_us)| *from_us)
+    }
+
     /// Dials what is due. The rate bounds all dials; the intended time of a return is when its connection ended.
     pub(super) fn dial_due(&mut self, driver: &mut Driver, now_us: u64) {
         while self.has_dials() {
@@ -109,7 +117,7 @@ impl Core {
             target: spec.endpoints[at].address,
             source,
             timeout_ms: spec.connect_timeout_us / 1000,
-            then: Then::WebSocket { request, options: OPTIONS },
+            then: Then::WebSocket { request, options: options(spec) },
         };
         let result = driver.dial(dial);
         let mut tally = self.tally.borrow_mut();
@@ -142,6 +150,7 @@ impl Core {
         if entry.attempts >= ATTEMPTS_MAX {
             entry.state = State::Gone;
             self.status.given_up += 1;
+            *(if entry.returns { &mut self.status.not_returned } else { &mut self.status.never_ready }) += 1;
         } else {
             entry.state = State::Out;
             self.connecting.queue.push_back((client as u32, self.shared.now_us() + RETRY_US));
@@ -285,7 +294,7 @@ impl Core {
                 target: shared.spec.endpoints[endpoint].address,
                 source: None,
                 timeout_ms,
-                then: Then::WebSocket { request: &self.requests[endpoint], options: OPTIONS },
+                then: Then::WebSocket { request: &self.requests[endpoint], options: options(&shared.spec) },
             },
         };
         let result = driver.dial(dial);

@@ -261,7 +261,7 @@ impl Core {
         if let Some(schedule) = &self.connecting.schedule
             && self.has_dials()
         {
-            at(schedule.next_us());
+            at(schedule.next_us().max(self.retry_us()));
         }
         if let Some(churn) = self.churn.as_ref().map(Schedule::next_us).filter(|at| *at < self.orders.churn_until_us) {
             at(churn);

@@ -98,6 +98,7 @@ pub(super) fn ended(why: Closed) -> String {
         Closed::Local => "connection ended here".to_owned(),
         Closed::Unreachable(code) => format!("connect: {}", errno_name(code)),
         Closed::Refused(0) => "upgrade: answer is not http".to_owned(),
+        Closed::Refused(101) => "upgrade: the answer's accept key is wrong".to_owned(),
         Closed::Refused(status) => format!("upgrade: http {status}"),
         Closed::DialTimeout => "connect: timed out".to_owned(),
     }

@@ -44,6 +44,8 @@ pub struct Outcome {
     pub totals: Counts,
     /// What must not happen and did; empty: the run passed.
     pub violations: Vec<String>,
+    /// Clients that were to connect and never had all their replies.
+    pub(crate) never_ready: u64,
     /// Pings that the client with the fewest has answered, where that was counted.
     pub pings_min: Option<u32>,
     /// What a reader of the numbers should know.

@@ -18,6 +18,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const DRAIN: Duration = Duration::from_secs(10);
 /// Time for everything to calm down after the last client has come in.
 const SETTLE: Duration = Duration::from_millis(500);
+/// A server that is not told otherwise pings every 25 s; a hold of this length has seen one.
+const PING: Duration = Duration::from_secs(30);
 /// Time until orders are spread before a schedule begins.
 const LEAD_US: u64 = 200_000;
 
@@ -25,7 +27,8 @@ const LEAD_US: u64 = 200_000;
 pub(super) fn direct(shared: &Shared, workload: &Workload, common: &Common) -> Outcome {
     let mut run = Run { shared, outcome: Outcome::default(), stalled: None };
     run.connect();
-    if !run.is_over() {
+    let is_cut_short = run.is_over();
+    if !is_cut_short {
         run.settle();
         match workload {
             Workload::Idle(idle) => run.idle(idle.hold, idle.broadcast),
@@ -43,6 +46,15 @@ pub(super) fn direct(shared: &Shared, workload: &Workload, common: &Common) -> O
         }
     }
     run.leave();
+    let status = shared.status();
+    // A stop while they come in leaves clients that were not dialled, or not answered yet: that is no failure.
+    run.outcome.never_ready = match is_cut_short {
+        true => status.never_ready,
+        false => (shared.spec.layout.clients as u64).saturating_sub(status.ever_ready),
+    };
+    if status.not_returned > 0 {
+        run.outcome.violations.push(format!("{} clients could not come back", status.not_returned));
+    }
     run.outcome
 }
 
@@ -93,7 +105,9 @@ impl Run<'_> {
         let status = self.wait(DRAIN, |status, _| status.version >= version);
         if status.pings_min != u32::MAX {
             self.outcome.pings_min = Some(status.pings_min);
-            self.outcome.notes.push(format!("every client has answered at least {} pings", status.pings_min));
+            if status.pings_min > 0 || hold >= PING {
+                self.outcome.notes.push(format!("every client has answered at least {} pings", status.pings_min));
+            }
         }
         if broadcast && !self.is_over() {
             self.enter("broadcast");
@@ -313,18 +327,15 @@ pub(super) fn judge(spec: &Spec, outcome: &mut Outcome) {
             false => "http 404: the server API is elsewhere; say where with --api-url".to_owned(),
         });
     }
-    let never = (spec.layout.clients as u64).saturating_sub(connected(outcome));
-    if never > 0 {
-        violations.push(format!("{never} clients could not connect"));
+    if totals.errors.contains_key("publish: http 401") {
+        outcome.notes.push("http 401: the key was refused, see --api-key".to_owned());
+    }
+    if outcome.never_ready > 0 {
+        violations.push(format!("{} clients could not connect", outcome.never_ready));
     }
     let published = matches!(&spec.publishing, Some(publishing) if publishing.pace != Pace::Ordered);
     if published && outcome.totals.published == 0 {
         violations.push("nothing was published".to_owned());
     }
     outcome.violations.append(&mut violations);
-}
-
-/// Clients that were connected at least once: each has left one sample.
-fn connected(outcome: &Outcome) -> u64 {
-    outcome.latencies.get("connect").map_or(0, |histogram| histogram.len())
 }

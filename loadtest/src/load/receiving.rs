@@ -93,6 +93,9 @@ impl Core {
         self.tally.borrow_mut().dirty = true;
         match message {
             Message::Connected { id: command::CONNECT_ID, pong } => {
+                if self.clients.each[client].state != State::Dialling {
+                    return self.tally.borrow_mut().error("reply to nothing");
+                }
                 self.wants_pong = pong;
                 self.clients.each[client].state = State::Connected;
                 let since_us = full_time(self.clients.each[client].since_us, now_us);
@@ -169,6 +172,8 @@ impl Core {
         if std::mem::replace(&mut entry.returns, true) {
             let since_us = full_time(entry.since_us, now_us);
             self.tally.borrow_mut().sample(Sample::Recovery, since_us, now_us);
+        } else {
+            self.status.ever_ready += 1;
         }
         driver.clear_timer(entry.conn);
         self.connecting.in_flight -= 1;

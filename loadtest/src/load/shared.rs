@@ -87,6 +87,11 @@ pub(crate) struct Status {
     pub(crate) ready: u64,
     /// Clients that are not tried any more.
     pub(crate) given_up: u64,
+    /// Clients that were ready at least once.
+    pub(crate) ever_ready: u64,
+    /// Clients given up before they were ready, and after: on their way back.
+    pub(crate) never_ready: u64,
+    pub(crate) not_returned: u64,
     /// Connections of clients and publishers, in whatever state.
     pub(crate) connections: u64,
     /// Publishers that can publish.
@@ -173,6 +178,9 @@ impl Shared {
             all.pings_min = all.pings_min.min(status.pings_min);
             all.ready += status.ready;
             all.given_up += status.given_up;
+            all.ever_ready += status.ever_ready;
+            all.never_ready += status.never_ready;
+            all.not_returned += status.not_returned;
             all.connections += status.connections;
             all.publishers += status.publishers;
             all.missing += status.missing;

@@ -175,6 +175,16 @@ impl Spec {
         }
     }
 
+    /// The longest message a client accepts: a damaged server must not fill the memory of the host. A server joins
+    /// up to some hundred publications in one message; a recovery brings a whole history, whose length nobody tells.
+    pub(crate) fn message_size_max(&self) -> usize {
+        const MIB: usize = 1 << 20;
+        let size = self.publishing.as_ref().map_or(0, |publishing| publishing.size);
+        let usual = if self.recover { 16 * MIB } else { (size * 256).clamp(MIB, 16 * MIB) };
+        // One publication and what is around it has to fit, however large it is.
+        usual.max(size + MIB)
+    }
+
     /// The clients of a core: the first, and how many.
     pub(crate) fn share(&self, core: usize, cores: usize) -> (usize, usize) {
         let first = self.layout.clients * core / cores;

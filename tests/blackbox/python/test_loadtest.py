@@ -187,6 +187,50 @@ def test_nobody_listens(tmp_path):
     assert record["totals"]["errors"]["connect: ECONNREFUSED"] >= 10
 
 
+@pytest.mark.parametrize(
+    "workload", [["idle", "--personal", "--hold", "300ms"], ["fanout", *SHORT]], ids=["idle", "fanout"]
+)
+def test_clients_that_never_get_their_subscriptions_fail_the_run(tmp_path, workload):
+    # A connect reply alone is no client: a run in which nobody was ready must not pass.
+    count = ["--clients" if workload[0] == "idle" else "--subscribers", "5"]
+    with Faulty(at_subscribe="cut") as server:
+        code, record, printed = run(server.port, tmp_path, *workload, *count)
+    assert code == 1, printed
+    assert "5 clients could not connect" in record["verdict"]["violations"], printed
+    # Clients that wait for their next attempt cost nothing: a core that spins would take all of a CPU.
+    assert record["seconds"][-1]["generator_cpu_us"] < 1_000_000, printed
+
+
+def test_a_repeated_connect_reply_fails_the_run(tmp_path):
+    with Faulty(at_subscribe="repeat") as server:
+        code, record, printed = run(server.port, tmp_path, "idle", "--clients", "5", "--hold", "300ms", "--personal")
+    assert code == 1, printed
+    assert record["totals"]["errors"] == {"reply to nothing": 5}, printed
+
+
+def test_output_that_cannot_be_written_leaves_the_record(tmp_path):
+    # A full disk behind the terminal's log must not cost the results of an hour.
+    record = tmp_path / "run.json"
+    with Faulty() as server, open("/dev/full", "w") as full:
+        url = f"ws://127.0.0.1:{server.port}/connection/websocket"
+        command = [str(LOADTEST), "idle", "--url", url, "--clients", "2", "--hold", "300ms", "--json", str(record)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1 and "cannot print" in done.stderr and "panicked" not in done.stderr, done.stderr
+    assert json.loads(record.read_text())["verdict"]["violations"] == []
+
+
+def test_ctrl_c_while_clients_come_in_is_no_failure(pinging, tmp_path):
+    # 1000 clients at 20 a second: most of them have not been dialled when the operator has had enough.
+    record = tmp_path / "run.json"
+    clients = ["--clients", "1000", "--connect-rate", "20", "--prefix", "open:early", *SECRET]
+    process = start(pinging.port, "idle", *clients, "--hold", "1s", "--json", str(record))
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=90)
+    assert process.returncode == 0, printed
+    assert json.loads(record.read_text())["verdict"]["violations"] == [], printed
+
+
 def test_ctrl_c_ends_politely(pinging, tmp_path):
     record = tmp_path / "run.json"
     clients = ["--clients", "100", "--prefix", "open:int", *SECRET]

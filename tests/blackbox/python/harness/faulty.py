@@ -1,7 +1,8 @@
 """A server that speaks just enough of the protocol for the load generator, and breaks it on request.
 
 JSON only, one thread with an event loop. `fault` is called for every delivery with the subscriber's number and the list
-of publications for it; it returns the list that is sent instead, or None to cut the connection.
+of publications for it; it returns the list that is sent instead, or None to cut the connection. `at_subscribe`: with
+"cut" the connect reply is all a client gets before its connection ends, with "repeat" it gets that reply twice.
 """
 
 import asyncio
@@ -17,9 +18,10 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 class Faulty:
     """The server; use it as a context manager. `port` is where it listens."""
 
-    def __init__(self, fault=lambda _subscriber, publications: publications, refuse_publish=False):
+    def __init__(self, fault=lambda _subscriber, publications: publications, refuse_publish=False, at_subscribe=None):
         self.fault = fault
         self.refuse_publish = refuse_publish
+        self.at_subscribe = at_subscribe
         self.channels = {}
         self.clients = 0
 
@@ -107,6 +109,11 @@ class Faulty:
                     self._send(writer, data, 0x88)
                     return
                 replies = [self._reply(json.loads(line), entry) for line in data.split(b"\n")]
+                if self.at_subscribe == "cut":
+                    self._send(writer, json.dumps(replies[0]).encode())
+                    return
+                if self.at_subscribe == "repeat":
+                    replies.append(replies[0])
                 self._send(writer, "\n".join(json.dumps(reply) for reply in replies).encode())
         finally:
             for subscribers in self.channels.values():
