@@ -22,6 +22,3 @@ pub(crate) const REFUSED_LOG_MS: u64 = 10_000;
 
 /// Bytes of entropy fetched from the kernel at a time: 256 client ids.
 pub(crate) const ENTROPY_BYTES: usize = 4096;
-
-/// Connections of a core that left enough behind to be worth giving back: about half a megabyte.
-pub(crate) const MEMORY_PEAK_MIN: usize = 1000;

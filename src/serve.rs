@@ -61,7 +61,7 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     if config.sources.file.exists() {
         tracing::info!(path = %config.sources.file.display(), "using configuration file");
     }
-    raise_file_limit();
+    raise_limits();
     use_small_pages();
     gyre_io::probe()?;
     host_check::at_start(&layout)?;
@@ -162,14 +162,18 @@ fn listen(config: &Config, cores: usize) -> anyhow::Result<Vec<Listener>> {
     Ok(gyre_io::bind_listeners(address, cores)?)
 }
 
-/// The soft limit is a default for programs that use `select`; the hard one is what the operator allows.
-fn raise_file_limit() {
+/// Soft limits are defaults for others: of open files for programs that use `select`, of locked memory (what the rings and
+/// their buffers are) for everybody. The hard ones are what the operator allows.
+fn raise_limits() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        // Not fatal: the driver sizes its tables by the limit it finds.
-        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-            tracing::warn!(%error, "cannot raise the limit of open files to its hard limit");
+    for (resource, name) in [(Resource::Nofile, "open files"), (Resource::Memlock, "locked memory")] {
+        let limit = getrlimit(resource);
+        if limit.current == limit.maximum {
+            continue;
+        }
+        // Not fatal: the driver sizes its tables by the limit it finds, and a ring that cannot be set up says so.
+        if let Err(error) = setrlimit(resource, Rlimit { current: limit.maximum, ..limit }) {
+            tracing::warn!(%error, "cannot raise the limit of {name} to its hard limit");
         }
     }
 }

@@ -318,7 +318,7 @@ fn refused_starts() {
     for (content, arguments, expected) in [
         (r#"{"channel": {"without_namespace": {"history_size": 1}}}"#, &[][..], "history_ttl is not"),
         ("{", &[], "config.json:1: not valid JSON"),
-        ("{}", &["--http_server.port", "x"], "flag --http_server.port: http_server.port: \"x\" is not an integer"),
+        ("{}", &["--http_server.port", "x"], "flag --http_server.port: \"x\" is not an integer"),
         ("{}", &["--dev", "--http_server.address", "0.0.0.0"], "serves 127.0.0.1 only"),
         (r#"{"http_api": {"key": ["s3cret"]}}"#, &[], "http_api.key: expected string"),
     ] {

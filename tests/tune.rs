@@ -164,11 +164,14 @@ fn explain_and_mistakes() {
     assert!(text.contains("Here: 4,096, required >= 65,535: warning."), "{text}");
     let (_, list) = place.run(&["explain"]);
     assert!(list.lines().count() > 20 && list.contains("\nnofile "), "{list}");
-    assert_eq!(place.run(&["explain", "somaxcon"]), (1, "somaxcon: no such knob; did you mean somaxconn?\n".into()));
-    let (code, text) = place.run(&["apply", "xyzzy"]);
-    assert_eq!((code, &*text), (1, "xyzzy: no such knob; gyre tune explain lists all\n"));
-    let output = Command::new(env!("CARGO_BIN_EXE_gyre")).args(["tune", "check", "--connections", "many"]).output();
-    let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("is not a number such as 5000, 20k or 1.5m"));
+    for (arguments, expected) in [
+        (&["explain", "somaxcon"][..], "a similar value exists: 'somaxconn'"),
+        (&["apply", "xyzzy"], "[possible values: "),
+        (&["check", "--connections", "many"], "is not a number such as 5000, 20k or 1.5m"),
+        (&["check", "--host", "/nowhere"], "no such directory"),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_gyre")).arg("tune").args(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && text.contains(expected), "{arguments:?}: {text}");
+    }
 }

@@ -5,14 +5,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process};
 use serde::Serialize;
 
 use crate::compare::plan::Server;
@@ -60,9 +60,7 @@ struct Memory {
 /// Runs both and writes the report.
 pub fn run(options: &Options) -> Result<()> {
     fs::create_dir_all(&options.out).with_context(|| format!("cannot create {}", options.out.display()))?;
-    // Ctrl-C ends the server and the generator. This goes on to set the host back.
-    let is_interrupted = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&is_interrupted))?;
+    let stop = Stop::watch()?;
     let _until_the_end = SocketMemory::allow(options.clients);
     let groups = options.groups.to_string();
     let groups = ["--groups", &groups];
@@ -72,8 +70,7 @@ pub fn run(options: &Options) -> Result<()> {
     for (name, more) in runs {
         println!("== {name}");
         let record = options.out.join(format!("{name}.json"));
-        let memory = hold(options, more, &record)?;
-        ensure!(!is_interrupted.load(Ordering::Relaxed), "interrupted");
+        let memory = hold(options, more, &record, &stop)?;
         lines += &format!("| {name} | {} | {} |\n", mebibytes(memory.before_bytes), mebibytes(memory.after_bytes));
         records.push(record);
     }
@@ -126,8 +123,43 @@ impl Drop for SocketMemory {
     }
 }
 
+/// Whether somebody wants this to end, which must not be before the host is set back.
+struct Stop {
+    /// Ctrl-C: the generator and the server have got it, too.
+    interrupted: Arc<AtomicBool>,
+    terminated: Arc<AtomicBool>,
+}
+
+impl Stop {
+    fn watch() -> Result<Self> {
+        let stop = Self { interrupted: Arc::default(), terminated: Arc::default() };
+        signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&stop.interrupted))?;
+        signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop.terminated))?;
+        Ok(stop)
+    }
+
+    /// Runs the generator to its end; asked to terminate, passes that on as the wish to stop.
+    fn run(&self, command: &mut Command) -> Result<ExitStatus> {
+        let mut child = command.spawn().context("cannot start gyre-loadtest; build it first")?;
+        let mut is_told = false;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if self.terminated.load(Ordering::Relaxed) && !is_told {
+                is_told = true;
+                kill_process(Pid::from_child(&child), Signal::INT)?;
+            }
+            sleep(Duration::from_millis(100));
+        };
+        let is_wanted = self.interrupted.load(Ordering::Relaxed) || self.terminated.load(Ordering::Relaxed);
+        ensure!(!is_wanted, "interrupted");
+        Ok(status)
+    }
+}
+
 /// One server, one run.
-fn hold(options: &Options, more: &[&str], record: &Path) -> Result<Memory> {
+fn hold(options: &Options, more: &[&str], record: &Path, stop: &Stop) -> Result<Memory> {
     let (clients, connect_rate) = (options.clients.to_string(), options.connect_rate.to_string());
     let server = server(options.clients);
     let running = Running::start(&server, None, &record.with_extension("log"))?;
@@ -144,8 +176,7 @@ fn hold(options: &Options, more: &[&str], record: &Path) -> Result<Memory> {
     for condition in [&*connected, &memory, "pings>=3", "errors==0"] {
         command.args(["--assert", condition]);
     }
-    let done = command.status().context("cannot start gyre-loadtest; build it first")?;
-    ensure!(done.success(), "the run failed, see above");
+    ensure!(stop.run(&mut command)?.success(), "the run failed, see above");
     let deadline = Instant::now() + SETTLE;
     let mut after_bytes = cpu::resident_bytes(running.pid())?;
     while Instant::now() < deadline {

@@ -90,6 +90,11 @@ impl<T> Chunks<T> {
         Some(gone)
     }
 
+    /// Gives back the chunk that is kept for the next one.
+    pub(crate) fn forget_spare(&mut self) {
+        self.spare = Vec::new();
+    }
+
     pub(crate) fn get(&self, index: u32) -> Option<&T> {
         let (chunk, at) = split(index);
         self.chunks.get(chunk)?.entries.get(at)?.as_ref()

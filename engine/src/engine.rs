@@ -111,6 +111,14 @@ impl Engine {
         self.continue_fan_outs(out) || is_closing
     }
 
+    /// Frees what is kept for the next session or channel. To be called after a peak: an allocator cannot give back the
+    /// pages around one live block.
+    pub fn give_back_memory(&mut self) {
+        self.sessions.give_back_memory();
+        self.hub.give_back_memory();
+        self.home.give_back_memory();
+    }
+
     /// Running totals since start.
     pub fn counters(&self) -> &Counters {
         &self.counters

@@ -115,6 +115,11 @@ impl Hub {
         self.subscriptions
     }
 
+    /// After a peak: see [`crate::Engine::give_back_memory`].
+    pub(crate) fn give_back_memory(&mut self) {
+        self.channels.forget_spare();
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &LocalChannel> {
         self.channels.iter()
     }

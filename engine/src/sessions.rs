@@ -30,6 +30,11 @@ impl Sessions {
         self.slots.len()
     }
 
+    /// After a peak: see [`crate::Engine::give_back_memory`].
+    pub(crate) fn give_back_memory(&mut self) {
+        self.slots.forget_spare();
+    }
+
     pub(crate) fn insert(&mut self, session: Session) {
         self.slots.put(session.conn.index, session);
     }

@@ -23,7 +23,7 @@ mod stream;
 mod websocket;
 mod wheel;
 
-pub use backend::{ProbeError, give_back_memory, probe, spawn};
+pub use backend::{ProbeError, probe, spawn};
 #[cfg(feature = "counting")]
 pub use counting::CountingAllocator;
 pub use driver::{

@@ -21,8 +21,9 @@ pub(crate) const RECEIVE_BUFFER_BYTES: usize = 2048;
 /// for a file table (2^20).
 pub(crate) const CONNECTIONS_MAX: u32 = 1 << 20;
 
-/// Slots per chunk of the connection table (64 KiB): growing by chunks moves nothing and leaves nothing behind.
-pub(crate) const TABLE_CHUNK: usize = 1024;
+/// Slots per chunk of the connection table (32 KiB): growing by chunks moves nothing and leaves nothing behind. Not of the
+/// size of something that stays, such as glommio's 64 KiB: that would hold the pages of all chunks around it.
+pub(crate) const TABLE_CHUNK: usize = 512;
 
 /// JSON or Protobuf messages in one WebSocket frame, as clients of the reference expect it.
 pub(crate) const MESSAGES_PER_FRAME_MAX: usize = 16;

@@ -101,6 +101,12 @@ impl Wheel {
         }
     }
 
+    /// Gives back the memory for all slots, none of which has a deadline.
+    pub(crate) fn forget_all(&mut self) {
+        debug_assert!(self.occupied.iter().all(|&lists| lists == 0));
+        self.entries = Vec::new();
+    }
+
     /// Moves the clock and hands over every slot whose deadline has come, earlier ones first.
     pub(crate) fn advance(&mut self, now_ms: u64, mut due: impl FnMut(u32)) {
         while let Some((list, starts_ms)) = self.next_list()

@@ -117,15 +117,23 @@ pub(crate) fn run() -> ExitCode {
     let Cli { serve, command } = Cli::parse();
     let Some(command) = command else { return start(serve) };
     match execute(command) {
-        Ok(text) => {
-            // Whoever reads may have seen enough.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
-        }
+        Ok(text) => say(&text),
         Err(error) => {
             let _ = writeln!(std::io::stdout(), "{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn say(text: &str) -> ExitCode {
+    let mut stdout = std::io::stdout();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Whoever reads may have seen enough.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(std::io::stderr(), "cannot print: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
+use clap::{Arg, Command, CommandFactory as _};
+use clap_complete::Shell;
 
 use super::Cli;
 
@@ -12,7 +13,7 @@ use super::Cli;
 #[derive(Debug, clap::Args)]
 pub(super) struct CompletionsArgs {
     /// Which shell
-    shell: clap_complete::Shell,
+    shell: Shell,
 }
 
 /// `man`
@@ -25,8 +26,20 @@ pub(super) struct ManArgs {
 
 pub(super) fn completions(args: &CompletionsArgs) -> anyhow::Result<String> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "gyre", &mut script);
+    clap_complete::generate(args.shell, &mut command_for(args.shell), "gyre", &mut script);
     Ok(String::from_utf8(script)?)
+}
+
+/// For fish without the flags of options: it has a dot in no flag's name, and with one in a script it completes nothing.
+fn command_for(shell: Shell) -> Command {
+    let all = Cli::command();
+    if shell != Shell::Fish {
+        return all;
+    }
+    let is_known = |arg: &&Arg| arg.get_long().is_none_or(|name| !name.contains('.'));
+    let mut command = Command::new("gyre").version(env!("CARGO_PKG_VERSION"));
+    command = command.args(all.get_arguments().filter(is_known).cloned());
+    command.subcommands(all.get_subcommands().cloned())
 }
 
 pub(super) fn man(args: &ManArgs) -> anyhow::Result<String> {

@@ -7,8 +7,9 @@ use crate::config::types::Cores;
 use crate::host_check;
 use crate::layout::Layout;
 use anyhow::{Context as _, anyhow};
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Subcommand, ValueEnum};
-use gyre_tuning::knob::{Knob, Remedy, State};
+use gyre_tuning::knob::{Remedy, State};
 use gyre_tuning::{CONNECTIONS_ASSUMED, CONNECTIONS_MAX, Finding, Host, Outcome, Report, Role, Target, count, knobs};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -46,6 +47,7 @@ enum TuneCommand {
     /// Say what a knob is about and how it is here; without a name list all
     Explain {
         /// Such as somaxconn or net.core.somaxconn
+        #[arg(value_parser = knob_names(), hide_possible_values = true)]
         knob: Option<String>,
         #[command(flatten)]
         target: TargetArgs,
@@ -55,6 +57,7 @@ enum TuneCommand {
 #[derive(Debug, Args)]
 struct ApplyArgs {
     /// Only these knobs
+    #[arg(value_parser = knob_names(), hide_possible_values = true)]
     knobs: Vec<String>,
     #[command(flatten)]
     target: TargetArgs,
@@ -68,7 +71,7 @@ struct ApplyArgs {
     #[arg(long)]
     persist: bool,
     /// Root of the file system for the files of --persist
-    #[arg(long, value_name = "DIR", hide = true, requires = "persist")]
+    #[arg(long, value_name = "DIR", requires = "persist")]
     root: Option<PathBuf>,
 }
 
@@ -87,7 +90,7 @@ struct TargetArgs {
     #[arg(long, value_enum, default_value_t = Side::Server)]
     role: Side,
     /// A recorded tree of /proc and /sys in place of this host
-    #[arg(long, value_name = "DIR", hide = true)]
+    #[arg(long, value_name = "DIR", hide = true, value_parser = directory)]
     host: Option<PathBuf>,
 }
 
@@ -100,6 +103,16 @@ enum Side {
 fn connections(text: &str) -> Result<u64, String> {
     let connections = count::parse(text)?;
     if connections > CONNECTIONS_MAX { Err(format!("{text} is too large")) } else { Ok(connections) }
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_dir() { Ok(path) } else { Err("no such directory".to_owned()) }
+}
+
+/// Ids to complete; what the host calls a knob is understood too.
+fn knob_names() -> PossibleValuesParser {
+    knobs::all().map(|knob| PossibleValue::new(knob.id).alias(knob.setting).help(knob.title)).collect::<Vec<_>>().into()
 }
 
 /// Everything `gyre tune` does.
@@ -173,9 +186,9 @@ fn as_json(report: &Report, is_fatal_only: bool) -> String {
 
 fn apply(args: &ApplyArgs) -> Answer {
     let (host, target) = args.target.host_and_target()?;
-    let chosen = match &args.knobs[..] {
+    let chosen: Vec<_> = match &args.knobs[..] {
         [] => knobs::of(target.role).collect(),
-        names => names.iter().map(|name| knob(name)).collect::<anyhow::Result<Vec<_>>>()?,
+        names => names.iter().filter_map(|name| knobs::named(name)).collect(),
     };
     if let Some(path) = &args.script {
         return script(path, &target, &gyre_tuning::plan(&host, &target, &chosen));
@@ -255,23 +268,9 @@ fn script(path: &Path, target: &Target, findings: &[Finding]) -> Answer {
 }
 
 fn explain(name: Option<&str>, args: &TargetArgs) -> anyhow::Result<String> {
-    let Some(name) = name else { return Ok(gyre_tuning::index(knobs::all())) };
-    let knob = knob(name)?;
+    let Some(knob) = name.and_then(knobs::named) else { return Ok(gyre_tuning::index(knobs::all())) };
     let (host, target) = args.host_and_target()?;
     Ok(gyre_tuning::explain(&Finding::read(knob, &host, &target), width().min(100)))
-}
-
-/// # Errors
-/// Names the nearest knob.
-fn knob(name: &str) -> anyhow::Result<&'static Knob> {
-    knobs::named(name).ok_or_else(|| {
-        let names = knobs::all().flat_map(|knob| [knob.id, knob.setting]);
-        let near = names.map(|known| (strsim::damerau_levenshtein(name, known), known)).min();
-        match near.filter(|(edits, known)| *edits <= (known.len() / 3).max(1)) {
-            Some((_, known)) => anyhow!("{name}: no such knob; did you mean {known}?"),
-            None => anyhow!("{name}: no such knob; gyre tune explain lists all"),
-        }
-    })
 }
 
 impl TargetArgs {

@@ -47,7 +47,7 @@ pub(crate) enum Error {
         message: &'static str,
     },
     /// A value that its option cannot take.
-    #[error("{origin}: {key}: {message}")]
+    #[error("{}: {message}", place(origin, key))]
     Value {
         /// File name, `environment variable X` or `flag --x`.
         origin: String,
@@ -57,7 +57,7 @@ pub(crate) enum Error {
         message: String,
     },
     /// Values that are fine alone but not together, or not allowed at all.
-    #[error("{origin}: {key}: {message}")]
+    #[error("{}: {message}", place(origin, key))]
     Invalid {
         /// File name, `environment variable X`, `flag --x`, or `configuration` without a file.
         origin: String,
@@ -66,4 +66,9 @@ pub(crate) enum Error {
         /// What is wrong and what to do.
         message: String,
     },
+}
+
+/// Where a value comes from and what it is for: once, where the origin says both, as `flag --http_server.port` does.
+fn place(origin: &str, key: &str) -> String {
+    if origin.ends_with(key) { origin.to_owned() } else { format!("{origin}: {key}") }
 }

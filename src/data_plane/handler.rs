@@ -15,7 +15,7 @@ use super::admission::{Admission, Places};
 use super::calls::{Answer, Calls};
 use super::entropy::Entropy;
 use super::{ApiCounters, Core, FromControl, Parcel, ToControl, http};
-use crate::limits::{MEMORY_PEAK_MIN, SNAPSHOT_INTERVAL_MS};
+use crate::limits::SNAPSHOT_INTERVAL_MS;
 use crate::settings::Settings;
 
 /// See the module.
@@ -67,11 +67,13 @@ impl CoreHandler {
     }
 
     /// After most clients have left, what the allocator kept of them goes as well.
-    fn give_back_memory(&mut self, connections: usize) {
+    fn give_back_memory(&mut self, driver: &mut Driver) {
+        let connections = driver.connections();
         self.connections_peak = self.connections_peak.max(connections);
-        if connections <= self.connections_peak / 2 && self.connections_peak >= MEMORY_PEAK_MIN {
+        if connections <= self.connections_peak / 2 && self.connections_peak > 0 {
             self.connections_peak = connections;
-            gyre_io::give_back_memory();
+            self.core.engine.borrow_mut().give_back_memory();
+            driver.give_back_memory();
         }
     }
 
@@ -146,7 +148,7 @@ impl Handler for CoreHandler {
             self.next_snapshot_ms = driver.now_ms() + SNAPSHOT_INTERVAL_MS;
             let snapshot = Box::new(self.core.snapshot(driver));
             self.core.tell_control(ToControl::Snapshot(snapshot));
-            self.give_back_memory(driver.connections());
+            self.give_back_memory(driver);
         }
         if self.core.is_shutting_down.get() && !self.has_reported_drained && driver.connections() == 0 {
             self.has_reported_drained = true;

@@ -119,6 +119,11 @@ impl Home {
         self.interesting
     }
 
+    /// After a peak: see [`crate::Engine::give_back_memory`].
+    pub(crate) fn give_back_memory(&mut self) {
+        self.channels.forget_spare();
+    }
+
     pub(crate) fn call(&mut self, name: &str, call: HomeCall, now_ms: u64) -> Outcome {
         let id = self.channels.find_or_insert(name, || HomeChannel::new(name));
         let channel = &mut self.channels[id];

@@ -14,7 +14,7 @@ mod uring;
 pub(crate) use buffers::ReceiveBuffers;
 pub use executor::spawn;
 pub(crate) use executor::{Core, run_ready_tasks, start, tasks_alive};
-pub use memory::give_back_memory;
+pub(crate) use memory::give_back_memory;
 pub use probe::{ProbeError, probe};
 pub(crate) use sockets::bind_without_port;
 pub(crate) use uring::{Event, Ring, Wait, is_retry};

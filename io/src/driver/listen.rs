@@ -185,14 +185,13 @@ impl Driver {
         self.accept_log_ms = Some(self.now_ms);
         let (connections, failed) = (self.table.open, self.stats.accept_errors);
         let is_full = matches!(Errno::from_raw_os_error(error), Errno::NFILE | Errno::MFILE);
-        let error = io::Error::from_raw_os_error(error);
         if !is_full {
+            let error = io::Error::from_raw_os_error(error);
             return tracing::warn!(%error, connections, failed, "cannot accept connections");
         }
         // The size of this core's table, unless `connections` is below it: then it is the host that has no more files.
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         tracing::warn!(
-            %error,
             connections,
             limit,
             failed,

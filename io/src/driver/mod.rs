@@ -253,6 +253,25 @@ impl Driver {
         self.table.open
     }
 
+    /// After a peak of connections: frees what is kept for the next one, then has the allocator give back to the system
+    /// what this thread has freed. Takes some milliseconds after very many connections: not for every turn.
+    pub fn give_back_memory(&mut self) {
+        self.table.forget_spare();
+        for events in [&mut self.events, &mut self.settled] {
+            events.shrink_to_fit();
+        }
+        self.records.shrink_to_fit();
+        if self.records.is_empty() {
+            // No send points into it.
+            self.joined = Vec::new();
+            self.joined_frames.clear();
+        }
+        if self.table.open == 0 {
+            self.wheel.forget_all();
+        }
+        crate::backend::give_back_memory();
+    }
+
     /// The counters of this core.
     pub fn stats(&self) -> &DriverStats {
         &self.stats

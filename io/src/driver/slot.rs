@@ -191,6 +191,11 @@ impl Table {
         chunk.used == 0 && std::mem::replace(&mut self.spare, place.take()).is_some()
     }
 
+    /// Gives back the chunk that is kept for the next one.
+    pub(crate) fn forget_spare(&mut self) {
+        self.spare = None;
+    }
+
     /// The slot of a connection; None if the connection is gone.
     pub(crate) fn get(&mut self, conn: ConnId) -> Option<&mut Slot> {
         self.at(conn.index).filter(|slot| slot.generation == conn.generation)

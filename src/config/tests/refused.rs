@@ -170,7 +170,7 @@ fn mistakes_name_their_source() {
     }
     let flags = sources(&file().to_string(), "json", &[("GYRE_CORES", "2")], &[("gyre.cores", "0")]);
     let message = load_all(flags).unwrap_err().to_string();
-    assert_eq!(message, "flag --gyre.cores: gyre.cores: at least 1 core is needed");
+    assert_eq!(message, "flag --gyre.cores: at least 1 core is needed");
 }
 
 /// A number out of bounds is refused with its key and the bound, whichever option it is.
