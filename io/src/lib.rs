@@ -19,6 +19,7 @@ mod limits;
 pub mod mesh;
 mod outbox;
 mod palette;
+pub mod redis;
 mod stream;
 mod websocket;
 mod wheel;
@@ -27,7 +28,7 @@ pub use backend::{ProbeError, probe, spawn};
 #[cfg(feature = "counting")]
 pub use counting::CountingAllocator;
 pub use driver::{
-    BindError, Busy, Closed, CoreHandle, CoreOptions, Dial, Driver, DriverStats, Handler, Listener, Then,
+    BindError, Busy, Closed, CoreHandle, CoreOptions, Dial, Driver, DriverStats, Handler, Listener, Target, Then,
     UpgradeRequest, bind_listeners, receive_buffers, spawn_core,
 };
 pub use palette::{FrameId, FrameKind};

@@ -102,3 +102,53 @@ pub(crate) const NOTICES_PER_TURN: usize = 64;
 /// Bytes of prepared frames after which the events of a turn wait for the next one. What one frame of a client may ask
 /// for is bounded by its outbox; this bounds what all of them together ask for in one turn.
 pub(crate) const PALETTE_TURN_BYTES: usize = 32 * 1024 * 1024;
+
+/// Redis: bytes of one reply. A history of 1,000 publications of 64 KiB, the most that a client may send, is half of it.
+/// Redis itself would send a string of 512 MiB, which no core should be made to hold.
+pub(crate) const REDIS_REPLY_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Redis: values in one reply: presence of two million clients of a channel. Each may take 3 bytes on the wire and a
+/// hundred once decoded, so bytes alone bound nothing.
+pub(crate) const REDIS_REPLY_ELEMENTS_MAX: usize = 4 * 1024 * 1024;
+
+/// Redis: arrays within arrays. A history is 3 deep, the map of a cluster 5; the decoder recurses.
+pub(crate) const REDIS_REPLY_DEPTH_MAX: usize = 16;
+
+/// Redis: bytes of a reply that is one line. Only errors are long: that of a script quotes a part of it.
+pub(crate) const REDIS_LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Redis: commands of one connection that wait for their replies; 3 MiB of queue. More than Redis answers in a quarter of
+/// a second, so somebody who meets it is better off with an error than with a place at the end.
+pub(crate) const REDIS_IN_FLIGHT_MAX: usize = 64 * 1024;
+
+/// Redis: bytes of commands that one turn, or a handshake that takes long, may pile up. Checked before a command, so that
+/// the largest one passes.
+pub(crate) const REDIS_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Redis: memory that a connection keeps for the commands of a turn, and for replies in parts, when there is nothing
+/// in it: a thousand publications. A burst beyond it gives its memory back.
+pub(crate) const REDIS_KEEP_BYTES: usize = 256 * 1024;
+
+/// Redis: places in the queue of waiting commands that are kept in the same way.
+pub(crate) const REDIS_KEEP_COMMANDS: usize = 4 * 1024;
+
+/// Redis: what the receive buffer grows by. Replies are parts of it: a larger one is allocated less often, a smaller one
+/// is kept by less when somebody keeps a reply.
+pub(crate) const REDIS_INPUT_BYTES: usize = 16 * 1024;
+
+/// Redis: bytes handed to the driver at a time, while it has none left: below the least bound of an outbox that an operator
+/// may set with some reason, so that a busy moment does not look like a peer that does not read.
+pub(crate) const REDIS_FLUSH_BYTES: usize = 256 * 1024;
+
+/// Redis: least time between the end of a connection and the next attempt, as in the reference (engines.md section 11).
+pub(crate) const REDIS_RETRY_MS: u64 = 250;
+
+/// Redis: silence after which a connection that waits for nothing is tried with a PING. A stall must be noticed within
+/// 5 s of the last sign of life with the usual `io_timeout` of 4 s: 800 + 4,000, and a timer grain for each of the two.
+pub(crate) const REDIS_KEEP_ALIVE_MS: u64 = 800;
+
+const _: () = {
+    assert!(REDIS_KEEP_ALIVE_MS + 4_000 + 2 * TIMER_GRAIN_MS < 5_000);
+    assert!(REDIS_REPLY_BYTES_MAX < 1_000_000_000 && REDIS_REPLY_ELEMENTS_MAX < 1_000_000_000);
+    assert!(REDIS_INPUT_BYTES < REDIS_KEEP_BYTES && REDIS_KEEP_BYTES < REDIS_OUTPUT_BYTES_MAX);
+};

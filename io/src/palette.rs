@@ -24,7 +24,7 @@ pub enum FrameKind {
     Pong,
     /// A close frame.
     Close,
-    /// Bytes without any framing: HTTP.
+    /// Bytes without any framing: HTTP, raw connections.
     Raw,
 }
 

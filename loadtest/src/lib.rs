@@ -9,11 +9,13 @@
 #![forbid(unsafe_code)]
 
 pub mod assertion;
+pub mod codes;
 pub mod compare;
 pub mod hlog;
 pub mod live;
 pub mod load;
 pub mod options;
+mod outputs;
 pub mod plan;
 pub mod record;
 pub mod report;

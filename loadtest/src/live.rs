@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ pub struct Counts {
     pub published: u64,
     /// Publications that it did not.
     pub publish_failed: u64,
+    /// Publications of the schedule that were due and never made.
+    pub not_made: u64,
     /// Deliveries that must arrive for the publications accepted so far.
     pub expected: u64,
     /// Deliveries that arrived.
@@ -71,6 +74,7 @@ impl Counts {
         self.closed += other.closed;
         self.published += other.published;
         self.publish_failed += other.publish_failed;
+        self.not_made += other.not_made;
         self.expected += other.expected;
         self.delivered += other.delivered;
         self.lost += other.lost;
@@ -197,6 +201,7 @@ pub struct Snapshot {
 pub struct Live {
     cores: Vec<Mutex<CoreLive>>,
     phase: Mutex<String>,
+    phase_changed: Condvar,
     stop: Arc<AtomicBool>,
 }
 
@@ -206,7 +211,7 @@ impl Live {
     pub fn new(cores: usize) -> Arc<Self> {
         let cores = (0..cores).map(|_| Mutex::new(CoreLive::default())).collect();
         let phase = Mutex::new("start".to_owned());
-        Arc::new(Self { cores, phase, stop: Arc::default() })
+        Arc::new(Self { cores, phase, phase_changed: Condvar::new(), stop: Arc::default() })
     }
 
     /// Called by a core about every 100 ms: replaces its totals, adds `fresh` and empties it.
@@ -240,9 +245,18 @@ impl Live {
         lock(&self.phase).clone()
     }
 
+    /// The phase as soon as it is another one than `known`, or that one after so long.
+    #[must_use]
+    pub fn phase_after(&self, known: &str, at_most: Duration) -> String {
+        let phase = lock(&self.phase);
+        let waited = self.phase_changed.wait_timeout_while(phase, at_most, |phase| *phase == known);
+        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
     /// Enters a phase.
     pub fn enter(&self, phase: &str) {
         phase.clone_into(&mut lock(&self.phase));
+        self.phase_changed.notify_all();
     }
 
     /// Whether the operator wants the run to end (Ctrl-C); the cores look at it in every turn.

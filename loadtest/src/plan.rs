@@ -3,6 +3,7 @@
 //! [`check`] reads the host and decides before anything is dialled; [`draft`] is the same decision on given numbers.
 //! Runs on the main thread and resolves names there; it may block, because nothing else runs yet.
 
+mod cgroup;
 mod host;
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -48,6 +49,8 @@ pub struct Draft {
     pub lines: Vec<String>,
     /// What the host does not allow, each with its remedy; empty: the run may start.
     pub refusals: Vec<String>,
+    /// What may spoil the numbers of a run, each with its remedy.
+    pub warnings: Vec<String>,
 }
 
 /// Connections that a core plans with, of the files it may have: the rest is for rings, logs and the sampler.
@@ -58,6 +61,9 @@ const CLIENT_BYTES: u64 = 1024;
 const SOCKET_BYTES: u64 = 3_891;
 /// What the node on the same host may need per connection.
 const SERVER_BYTES: u64 = 1024;
+/// Pages of socket buffers per connection where both ends are on this host, when everybody is sent something at once: one
+/// waits at each end. Over the bound of the host the kernel drops what arrives.
+const TCP_PAGES: u64 = 2;
 
 /// Reads this host and resolves the endpoints.
 pub fn check(workload: &Workload, common: &Common) -> Result<Draft, String> {
@@ -97,32 +103,39 @@ pub fn draft(workload: &Workload, common: &Common, host: &Host, targets: Vec<End
         targets,
         api,
     };
-    let findings = [
+    let everywhere = [
         ports(&plan, host),
         files(&plan, host, files_per_core),
         open_files(clients, host, is_local),
         memory(clients, host, is_local),
         conntrack(clients, host),
     ];
+    let findings = everywhere.into_iter().chain(is_local.then(|| tcp_pages(clients, host)));
     let urls: Vec<String> = common.url.iter().map(ToString::to_string).collect();
     let mut lines = vec![format!("{}: {} connections to {}", workload.name(), grouped(clients), urls.join(", "))];
-    let mut refusals = Vec::new();
-    for Finding { name, arithmetic, refusal } in findings {
-        let verdict = if refusal.is_some() { "REFUSED" } else { "ok" };
+    let (mut refusals, mut warnings) = (Vec::new(), Vec::new());
+    for Finding { name, arithmetic, refusal, warning } in findings {
+        let verdict = match (&refusal, &warning) {
+            (Some(_), _) => "REFUSED",
+            (None, Some(_)) => "WARNING",
+            (None, None) => "ok",
+        };
         lines.push(format!("  {name:<10} {arithmetic:<84} {verdict}"));
         refusals.extend(refusal);
+        warnings.extend(warning);
     }
     let rate = common.connect_rate;
     let seconds = clients.div_ceil(rate);
     let ramp = format!("{} / {} per second = {}", short(clients), short(rate), clock(seconds));
     lines.push(format!("  {:<10} {ramp}", "connecting"));
-    Draft { plan, lines, refusals }
+    Draft { plan, lines, refusals, warnings }
 }
 
 struct Finding {
     name: &'static str,
     arithmetic: String,
     refusal: Option<String>,
+    warning: Option<String>,
 }
 
 /// A local port is free once per source address and target: that is what makes a connection unique.
@@ -152,7 +165,7 @@ fn ports(plan: &Plan, host: &Host) -> Finding {
             grouped(range)
         )
     });
-    Finding { name: "ports", arithmetic, refusal }
+    Finding { name: "ports", arithmetic, refusal, warning: None }
 }
 
 /// A core's ring has a table of files of its own, as large as one process may open files.
@@ -172,7 +185,7 @@ fn files(plan: &Plan, host: &Host, files_per_core: u64) -> Finding {
             plan.clients.div_ceil(files_per_core)
         )
     });
-    Finding { name: "files", arithmetic, refusal }
+    Finding { name: "files", arithmetic, refusal, warning: None }
 }
 
 /// Every socket counts as an open file of the host, both ends where both are here.
@@ -187,7 +200,7 @@ fn open_files(clients: u64, host: &Host, is_local: bool) -> Finding {
         let wanted = needed + host.files_open + 10_000;
         format!("the host allows {} open files: `sysctl -w fs.file-max={wanted}`", grouped(host.file_max))
     });
-    Finding { name: "sockets", arithmetic, refusal }
+    Finding { name: "sockets", arithmetic, refusal, warning: None }
 }
 
 fn memory(clients: u64, host: &Host, is_local: bool) -> Finding {
@@ -210,7 +223,7 @@ fn memory(clients: u64, host: &Host, is_local: bool) -> Finding {
             grouped(fits)
         )
     });
-    Finding { name: "memory", arithmetic, refusal }
+    Finding { name: "memory", arithmetic, refusal, warning: None }
 }
 
 /// Loaded but without rules that use it, the module tracks nothing, and its limit does not matter.
@@ -233,7 +246,27 @@ fn conntrack(clients: u64, host: &Host) -> Finding {
             )
         }
     };
-    Finding { name: "conntrack", arithmetic, refusal }
+    Finding { name: "conntrack", arithmetic, refusal, warning: None }
+}
+
+/// Idle connections hold no page; a broadcast fills one at each end of all of them.
+fn tcp_pages(clients: u64, host: &Host) -> Finding {
+    let (wanted, allowed) = (clients * TCP_PAGES, host.tcp_pages_max);
+    let bound = if allowed == u64::MAX { "no limit".to_owned() } else { format!("{} allowed", short(allowed)) };
+    let arithmetic = format!("{} connections x {TCP_PAGES} = {}; {bound}", short(clients), short(wanted));
+    let warning = (allowed < wanted).then(|| {
+        format!(
+            "the buffers of all TCP sockets may fill {} pages, a broadcast to {} connections fills {}: `sysctl -w \
+             net.ipv4.tcp_mem=\"{} {} {wanted}\"`",
+            grouped(allowed),
+            grouped(clients),
+            grouped(wanted),
+            // The kernel's own proportions, 3 : 4 : 6.
+            wanted / 2,
+            wanted / 3 * 2,
+        )
+    });
+    Finding { name: "tcp pages", arithmetic, refusal: None, warning }
 }
 
 #[cfg(test)]

@@ -3,27 +3,30 @@
 //! On the main thread, which blocks in [`load::run`] while the cores and the watch work. Returns an exit code: 0 passed,
 //! 1 violated, asserted in vain or failed, 2 refused before anything was dialled.
 
-use std::fs::{self, File};
+use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::live::Live;
-use crate::load::{self, Outcome, Spec};
-use crate::options::{Common, Workload};
+use crate::load::probe::{self, Probe};
+use crate::load::{self, Outcome, Spec, Window};
+use crate::options::{Common, Via, Workload};
 use crate::plan::{self, Draft, Plan};
 use crate::record::{LatencySummary, Machine, Measured, Record, SCHEMA, Second, Verdict};
 use crate::sample::Process;
 use crate::screen::Screen;
 use crate::watch::{self, Seen};
-use crate::{report, summary};
+use crate::{outputs, report, summary};
 
 /// Lag of the generator at its 99th percentile from which its other numbers are doubtful.
 const LAG_US_MAX: u64 = 1_000;
+/// Time for the first call of the server API: it is one, to a server without load.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Prints what a run would need; connects to nothing.
 ///
@@ -33,6 +36,7 @@ pub fn plan(workload: &Workload, common: &Common) -> Result<ExitCode> {
     match check(workload, common) {
         Ok((draft, _)) => {
             summary::print(&(draft.lines.join("\n") + "\n"))?;
+            warn(&draft.warnings);
             Ok(refuse(&draft.refusals))
         }
         Err(error) => Ok(refuse(&[error])),
@@ -64,11 +68,22 @@ pub fn run(workload: &Workload, common: &Common, arguments: &[String]) -> Result
         summary::print(&(draft.lines.join("\n") + "\n"))?;
         return Ok(refuse(&refusals));
     }
-    // Outputs that cannot be written are found before the run and not after it.
-    let hlog = common.hlog.as_ref().map(|path| create(path)).transpose()?;
-    common.json.as_ref().map(|path| create(path)).transpose()?;
-    if let Some(folder) = &common.report {
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let hlog = match outputs::open(common) {
+        Ok(hlog) => hlog,
+        Err(refusals) => return Ok(refuse(&refusals)),
+    };
+    let mut warnings = draft.warnings;
+    if let Some(publishing) = spec.publishing.as_ref().filter(|publishing| publishing.via == Via::Http) {
+        match probe::probe(publishing, common.connect_timeout.min(PROBE_TIMEOUT)) {
+            Probe::Fine => {}
+            Probe::Noted(text) => warnings.push(text),
+            Probe::Refused(text) => return Ok(refuse(&[text])),
+        }
+    }
+    warn(&warnings);
+    if let Some(file) = &hlog {
+        // Of an earlier run. A pipe has no length to set.
+        _ = file.set_len(0);
     }
     raise_file_limit();
 
@@ -90,6 +105,7 @@ pub fn run(workload: &Workload, common: &Common, arguments: &[String]) -> Result
         eprintln!("the histogram log is not complete: {error}");
     }
     let mut record = record(workload, common, &plan, arguments, started, outcome?, seen);
+    record.notes.splice(0..0, warnings);
     if stop.load(Ordering::Relaxed) {
         record.notes.push("stopped early by a signal".to_owned());
     }
@@ -126,8 +142,10 @@ fn refuse(refusals: &[String]) -> ExitCode {
     if refusals.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) }
 }
 
-fn create(path: &std::path::Path) -> Result<File> {
-    File::create(path).with_context(|| format!("cannot write {}", path.display()))
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
 }
 
 /// The plan counts with the hard limit. Where it cannot be reached the ring says so.
@@ -166,7 +184,7 @@ fn record(
         phases: outcome.phases,
         latencies: latencies.collect(),
         totals: outcome.totals,
-        measured: Measured { pings_min: outcome.pings_min, ..measured(&seen.seconds) },
+        measured: Measured { pings_min: outcome.pings_min, ..measured(&seen.seconds, outcome.window) },
         seconds: seen.seconds,
         memory: seen.memory,
         notes: outcome.notes,
@@ -174,8 +192,9 @@ fn record(
     }
 }
 
-/// What the measured part adds up to, from the lines of the watch: they are cut where the phases are.
-fn measured(seconds: &[Second]) -> Measured {
+/// What the measured part adds up to, from the lines of the watch: they are cut where the phases are. `window` is the
+/// same part as the cores have counted it, where they have: exact to the publication.
+fn measured(seconds: &[Second], window: Option<Window>) -> Measured {
     let is_measured = |second: &&Second| matches!(second.phase.as_str(), "measure" | "hold");
     let connected = seconds.iter().map(|second| second.open).max().unwrap_or(0);
     let mut measured = Measured { connected, ..Measured::default() };
@@ -194,6 +213,9 @@ fn measured(seconds: &[Second]) -> Measured {
         let growth = without.map(|(without, median)| *median as f64 - without as f64);
         measured.rss_per_connection =
             growth.filter(|growth| connected > 0 && *growth > 0.0).map(|growth| growth / connected as f64);
+    }
+    if let Some(Window { us, published, delivered }) = window {
+        (measured.seconds, measured.published, measured.delivered) = (us as f64 / 1e6, published, delivered);
     }
     if let Some(last) = seconds.iter().rfind(|second| second.phase == "connect") {
         measured.connect_cpu_us = cpu_between(&seconds[0], last);
@@ -259,7 +281,7 @@ mod tests {
             server_rss_bytes: Some(rss),
             ..Second::default()
         };
-        let measured = measured(&[
+        let lines = [
             line(0, "start", 0, 0, 1_000, 1_000_000),
             line(1_000, "connect", 60, 0, 3_000, 1_050_000),
             line(1_500, "connect", 100, 0, 5_000, 1_050_000),
@@ -268,7 +290,11 @@ mod tests {
             line(4_000, "measure", 100, 250, 26_000, 1_061_400),
             line(4_100, "drain", 100, 260, 27_000, 1_090_000),
             line(4_200, "leave", 0, 260, 37_000, 1_000_000),
-        ]);
+        ];
+        let exact = super::measured(&lines, Some(Window { us: 1_990_000, published: 19, delivered: 199 }));
+        assert_eq!((exact.seconds, exact.delivered, exact.published), (1.99, 199, 19));
+        assert_eq!((exact.delivery_rate(), exact.server_cpu_us), (Some(100.0), Some(20_000)));
+        let measured = measured(&lines, None);
         assert_eq!((measured.seconds, measured.delivered, measured.published), (2.0, 200, 20));
         assert_eq!(measured.cpu_us_per_delivery(), Some(100.0));
         assert_eq!(measured.cpu_us_per_connect(), Some(40.0));

@@ -7,6 +7,8 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 
+use crate::codes::explained;
+use crate::live::Counts;
 use crate::record::Record;
 use crate::units::{bytes, clock, grouped, of, short, time};
 
@@ -19,11 +21,16 @@ pub fn text(record: &Record) -> String {
     if record.measured.connected + record.totals.connect_failed > 0 {
         row("connections", connections(record));
     }
-    if record.totals.published + record.totals.publish_failed > 0 {
-        let failed = record.totals.publish_failed;
-        let failed = if failed > 0 { format!(", {} failed", grouped(failed)) } else { String::new() };
+    let Counts { published, publish_failed, not_made, .. } = record.totals;
+    if published + publish_failed + not_made > 0 {
+        let mut text = grouped(published);
+        for (count, what) in [(publish_failed, "failed"), (not_made, "not made")] {
+            if count > 0 {
+                _ = write!(text, ", {} {what}", grouped(count));
+            }
+        }
         let rate = measured.publish_rate().map_or_else(String::new, |rate| format!(", {}/s", rounded(rate)));
-        row("published", format!("{}{failed}{rate}", grouped(record.totals.published)));
+        row("published", text + &rate);
     }
     if record.totals.expected + record.totals.delivered > 0 {
         let totals = &record.totals;
@@ -46,7 +53,7 @@ pub fn text(record: &Record) -> String {
     }
     row("generator", generator(record));
     for (error, count) in &record.totals.errors {
-        row("error", format!("{error}{} x {}", meaning(error), grouped(*count)));
+        row("error", format!("{} x {}", explained(error), grouped(*count)));
     }
     for note in &record.notes {
         row("note", note.clone());
@@ -57,7 +64,8 @@ pub fn text(record: &Record) -> String {
         row("assert", format!("{condition}: {verdict}, {is}{measured}"));
     }
     for violation in &record.verdict.violations {
-        row("violation", violation.clone());
+        // Those of older records are bare.
+        row("violation", explained(violation));
     }
     if record.verdict.generator_saturated {
         row("warning", "generator saturated: latencies include its own lag; lower the rate or add --cores".to_owned());
@@ -149,32 +157,6 @@ fn generator(record: &Record) -> String {
     text
 }
 
-/// What the commonest codes of the protocol stand for, so that nobody has to look them up.
-fn meaning(error: &str) -> &'static str {
-    let (what, code) = error.rsplit_once(' ').unwrap_or_default();
-    let is_disconnect = what.ends_with("disconnect");
-    match code {
-        "100" if what.ends_with("error") => " (internal server error)",
-        "101" if what.ends_with("error") => " (unauthorized)",
-        "102" if what.ends_with("error") => " (unknown channel)",
-        "103" if what.ends_with("error") => " (permission denied)",
-        "106" if what.ends_with("error") => " (limit exceeded)",
-        "107" if what.ends_with("error") => " (bad request)",
-        "108" if what.ends_with("error") => " (not available)",
-        "109" if what.ends_with("error") => " (token expired)",
-        "111" if what.ends_with("error") => " (too many requests)",
-        "3001" if is_disconnect => " (shutdown)",
-        "3008" if is_disconnect => " (slow)",
-        "3012" if is_disconnect => " (no pong)",
-        "3500" if is_disconnect => " (invalid token)",
-        "3501" if is_disconnect => " (bad request)",
-        "3502" if is_disconnect => " (stale)",
-        "3503" if is_disconnect => " (force disconnect)",
-        "3504" if is_disconnect => " (connection limit)",
-        _ => "",
-    }
-}
-
 fn rounded(rate: f64) -> String {
     if rate < 100.0 { crate::units::trimmed(rate, 1) } else { short(rate.round() as u64) }
 }
@@ -182,7 +164,6 @@ fn rounded(rate: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::live::Counts;
     use crate::record::{LatencySummary, Measured, MemoryPoint, Verdict};
 
     /// The last line is what a person and a script look at first; it must say why a run failed.

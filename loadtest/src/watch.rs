@@ -1,13 +1,13 @@
 //! The watch thread: once a second it takes what the cores have counted, looks at the server's process, paints the screen
 //! and keeps the line for the record.
 //!
-//! It also wakes at every change of phase, so that the CPU time of a phase is cut where the phase was. It never touches
+//! It also wakes with every change of phase, so that the CPU time of a phase is cut where the phase was. It never touches
 //! the cores beyond [`Live::take`]; what it costs is its own thread, outside the generator's cores.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,9 +19,9 @@ use crate::record::{MemoryPoint, Second};
 use crate::sample::{Process, Sample, own_rss_bytes, slab_bytes};
 use crate::screen::{Screen, View};
 
-/// How exactly a change of phase is seen.
-const POLL: Duration = Duration::from_millis(20);
 const INTERVAL: Duration = Duration::from_secs(1);
+/// The phase after the last one: the watch ends.
+const OVER: &str = "over";
 
 /// What to watch, and for whom.
 #[derive(Debug)]
@@ -47,15 +47,15 @@ pub struct Seen {
 /// A running watch.
 #[derive(Debug)]
 pub struct Watch {
-    stop: Sender<()>,
+    live: Arc<Live>,
     thread: JoinHandle<Seen>,
 }
 
 /// Starts watching. The first line is taken before it returns: it is the server's memory without connections.
 #[must_use]
 pub fn start(setup: Setup) -> Watch {
-    let (stop, stopped) = mpsc::channel();
     let (ready, is_ready) = mpsc::channel();
+    let watched = Arc::clone(&setup.live);
     let thread = thread::spawn(move || {
         let Setup { live, header, goal, server, hlog, screen } = setup;
         let (mut serializer, mut sink) = (V2DeflateSerializer::new(), hlog.map(BufWriter::new));
@@ -81,28 +81,23 @@ pub fn start(setup: Setup) -> Watch {
         let mut phase = live.phase();
         watcher.look(&phase);
         _ = ready.send(());
-        loop {
-            let is_over = !matches!(stopped.recv_timeout(POLL), Err(RecvTimeoutError::Timeout));
-            let now = live.phase();
-            if is_over || now != phase || watcher.last.elapsed() >= INTERVAL {
-                // What happened until now belongs to the phase that ends.
-                watcher.look(&phase);
-                phase = now;
-            }
-            if is_over {
-                return watcher.seen;
-            }
+        while phase != OVER {
+            let now = live.phase_after(&phase, INTERVAL.saturating_sub(watcher.last.elapsed()));
+            // What happened until now belongs to the phase that ends.
+            watcher.look(&phase);
+            phase = now;
         }
+        watcher.seen
     });
     _ = is_ready.recv();
-    Watch { stop, thread }
+    Watch { live: watched, thread }
 }
 
 impl Watch {
     /// Takes a last line and ends.
     #[must_use]
     pub fn finish(self) -> Seen {
-        _ = self.stop.send(());
+        self.live.enter(OVER);
         self.thread.join().unwrap_or_default()
     }
 }

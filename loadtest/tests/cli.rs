@@ -61,6 +61,30 @@ fn wrong_options_exit_with_2() {
     }
 }
 
+/// An hour of load must not end with a record that has nowhere to go; and what was recorded before must survive it.
+#[test]
+fn outputs_are_tried_first() {
+    let folder = folder("outputs");
+    fs::create_dir_all(&folder).expect("a folder");
+    let old = folder.join("old.json");
+    fs::write(&old, "kept").expect("a file");
+    let old = old.to_str().expect("a path that is text");
+    for option in ["--json", "--hlog", "--report"] {
+        // A file is no folder.
+        let path = format!("{old}/run");
+        // Port 9: whoever connects, and fails, ends with 1.
+        let url = "ws://127.0.0.1:9/connection/websocket";
+        let mut arguments = vec!["idle", "--clients", "1", "--url", url, option, &path];
+        if option != "--json" {
+            arguments.extend(["--json", old]);
+        }
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{option}: {}", stderr(&output));
+        assert!(stderr(&output).contains(&path) && stderr(&output).contains(option), "{}", stderr(&output));
+    }
+    assert_eq!(fs::read_to_string(old).expect("a file"), "kept");
+}
+
 /// The arithmetic must be printed before ten minutes are spent, and what is not allowed refused with its remedy.
 #[test]
 fn plan_prints_the_arithmetic() {

@@ -30,7 +30,9 @@ const RECEIVE_MULTISHOT: u16 = 1 << 1;
 
 const POLLIN: u32 = 0x1;
 const POLLOUT: u32 = 0x4;
+const POLLRDHUP: u32 = 0x2000;
 
+const SHUT_RD: i32 = 0;
 const SHUT_WR: i32 = 1;
 const SHUT_RDWR: i32 = 2;
 
@@ -54,6 +56,8 @@ pub(crate) enum Event {
     Sent { conn: ConnId, result: Result<u32, i32> },
     /// A socket has room again, or is dead.
     Writable { conn: ConnId },
+    /// The peer has ended its direction, or the socket is dead.
+    Ended { conn: ConnId },
     /// A shutdown ended.
     ShutDown { conn: ConnId },
     /// A connect ended.
@@ -81,6 +85,7 @@ enum Kind {
     Close,
     Wake,
     Connect,
+    End,
 }
 
 /// One io_uring with its file table.
@@ -189,12 +194,23 @@ impl Ring {
         self.push(entry.user_data(conn_token(Kind::Poll, conn)));
     }
 
+    /// Reports once when the peer has ended its direction.
+    pub(crate) fn await_end(&mut self, conn: ConnId) {
+        let entry = opcode::PollAdd::new(Fixed(conn.index), POLLRDHUP).build();
+        self.push(entry.user_data(conn_token(Kind::End, conn)));
+    }
+
+    /// Has an armed receive look again: it reports what has arrived, then the end.
+    pub(crate) fn shutdown_read(&mut self, conn: ConnId) {
+        self.shutdown(conn, SHUT_RD);
+    }
+
     /// Ends our direction.
     pub(crate) fn shutdown_write(&mut self, conn: ConnId) {
         self.shutdown(conn, SHUT_WR);
     }
 
-    /// Ends both directions; an armed receive and an armed poll end with it.
+    /// Ends both directions; an armed receive and armed polls end with it.
     pub(crate) fn shutdown_both(&mut self, conn: ConnId) {
         self.shutdown(conn, SHUT_RDWR);
     }
@@ -324,6 +340,7 @@ fn decode(completion: &cqueue::Entry) -> Option<Event> {
         kind if kind == Kind::SendQuiet as u8 => Event::SendShort { record: low, result },
         kind if kind == Kind::SendReported as u8 => Event::Sent { conn, result },
         kind if kind == Kind::Poll as u8 => Event::Writable { conn },
+        kind if kind == Kind::End as u8 => Event::Ended { conn },
         kind if kind == Kind::Shutdown as u8 => Event::ShutDown { conn },
         kind if kind == Kind::Wake as u8 => Event::Woken { more },
         kind if kind == Kind::Connect as u8 => Event::Connected { conn, result },

@@ -18,7 +18,7 @@ const MASK: [u8; 4] = [0x6d, 0x61, 0x73, 0x6b];
 
 impl Driver {
     /// Ends a connection. WebSocket: sends what is queued, then a close frame, and waits at most five seconds for the
-    /// peer's. Stream: sends what is queued, then ends.
+    /// peer's. Stream and raw: sends what is queued, then ends.
     pub fn close(&mut self, conn: ConnId, code: u16, reason: &str) {
         let Some(slot) = self.table.get(conn) else { return };
         match slot.phase {
@@ -29,7 +29,7 @@ impl Driver {
                 }
                 self.arm_timer(conn, TimerUse::Closing, self.now_ms + CLOSE_WAIT_MS);
             }
-            Phase::Stream => self.leave(conn, Closed::Local),
+            Phase::Stream | Phase::Raw => self.leave(conn, Closed::Local),
             Phase::Dialling => self.abort(conn),
             _ => {}
         }
@@ -49,8 +49,8 @@ impl Driver {
                 }
                 self.close(conn, code, reason);
             }
-            // A cut HTTP response cannot be completed.
-            Phase::Stream | Phase::Dialling => self.abort(conn),
+            // A cut HTTP response cannot be completed, and what raw bytes mean is the handler's.
+            Phase::Stream | Phase::Raw | Phase::Dialling => self.abort(conn),
             _ => {}
         }
     }
@@ -163,7 +163,7 @@ impl Driver {
         slot.outbox = Queue::EMPTY;
         slot.unsent = 0;
         slot.timer = TimerUse::None;
-        let end_operations = slot.receiving || slot.blocked;
+        let end_operations = slot.receiving || slot.blocked || slot.watched;
         if end_operations {
             slot.shutdowns += 1;
         }

@@ -1,20 +1,21 @@
 //! Outgoing connections: for the load generator, and for whatever a core has to ask others.
 //!
 //! Runs on the core's thread and never blocks: making a socket is a handful of system calls, connecting is an operation
-//! of the ring. The slots come from the beginning of the file table, which accepting leaves alone, so that a connection
-//! has its id at once. What a connection needs until it is usable is boxed and given back then: an outgoing WebSocket
-//! connection costs what an accepted one costs.
+//! of the ring, or for a Unix socket a system call that ends at once. The slots come from the beginning of the file
+//! table, which accepting leaves alone, so that a connection has its id at once. What a connection needs until it is
+//! usable is boxed and given back then: an outgoing WebSocket connection costs what an accepted one costs.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use gyre_proto::ids::ConnId;
 use gyre_proto::ws::{Role, handshake};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::{Closed, Driver, Handler, Phase, TimerUse};
-use crate::backend;
+use super::{Closed, Driver, Handler, Notice, Phase, TimerUse};
+use crate::backend::{self, errno};
 use crate::limits::{ANSWER_HEAD_MAX, ANSWER_HEADERS_MAX, UNCLAIMED_MS};
 use crate::palette::FrameKind;
 use crate::websocket::WebSocketOptions;
@@ -23,8 +24,9 @@ use crate::websocket::WebSocketOptions;
 #[derive(Clone, Copy, Debug)]
 pub struct Dial<'a> {
     /// The peer.
-    pub target: SocketAddr,
-    /// Our address; None lets the kernel choose. One address has some 28,000 ports for each target.
+    pub target: Target<'a>,
+    /// Our address; None lets the kernel choose. One address has some 28,000 ports for each target. Without meaning for a
+    /// Unix socket.
     pub source: Option<IpAddr>,
     /// Time for all of it, the upgrade included.
     pub timeout_ms: u64,
@@ -32,11 +34,23 @@ pub struct Dial<'a> {
     pub then: Then<'a>,
 }
 
+/// Where a peer listens.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// On TCP.
+    Internet(SocketAddr),
+    /// On a Unix stream socket with this path. A listener whose backlog is full refuses at once (EAGAIN).
+    Unix(&'a Path),
+}
+
 /// What becomes of a connection that was dialled.
 #[derive(Clone, Copy, Debug)]
 pub enum Then<'a> {
     /// It is in stream mode, for `Stream::claim`.
     Stream,
+    /// It stays what it is: what arrives goes to `Handler::bytes`, what is sent are frames of `FrameKind::Raw` and no
+    /// others.
+    Raw,
     /// It becomes a WebSocket.
     WebSocket {
         /// What to ask for.
@@ -52,6 +66,7 @@ pub enum Then<'a> {
 pub struct UpgradeRequest {
     bytes: Vec<u8>,
     accept_key: String,
+    subprotocol: Option<String>,
 }
 
 impl UpgradeRequest {
@@ -62,21 +77,29 @@ impl UpgradeRequest {
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
         );
-        let subprotocol = subprotocol.map(|name| ("Sec-WebSocket-Protocol", name));
-        for (name, value) in headers.iter().copied().chain(subprotocol) {
+        let offer = subprotocol.map(|name| ("Sec-WebSocket-Protocol", name));
+        for (name, value) in headers.iter().copied().chain(offer) {
             text.extend([name, ": ", value, "\r\n"]);
         }
         text.push_str("\r\n");
-        Self { bytes: text.into_bytes(), accept_key: handshake::accept_key(key) }
+        let subprotocol = subprotocol.map(str::to_owned);
+        Self { bytes: text.into_bytes(), accept_key: handshake::accept_key(key), subprotocol }
     }
 }
 
 /// What a connection has until it is usable.
 pub(crate) struct Dialling {
-    /// None: it stays a stream.
-    upgrade: Option<Arc<UpgradeRequest>>,
+    then: Next,
     /// The answer so far, if it came in pieces.
     answer: Vec<u8>,
+}
+
+/// `Then`, as it is kept.
+#[derive(Clone)]
+enum Next {
+    Stream,
+    Raw,
+    Upgrade(Arc<UpgradeRequest>),
 }
 
 impl Driver {
@@ -84,7 +107,8 @@ impl Driver {
     /// if it never was. Until it is usable it takes no frames and no timer.
     ///
     /// # Errors
-    /// No socket, no free slot (`CoreOptions::dials_max`), or no such source address. Nothing follows then.
+    /// No socket, no free slot (`CoreOptions::dials_max`), no such source address, or a path too long for a socket.
+    /// Nothing follows then.
     ///
     /// # Panics
     /// If more than 255 different options are in use on this core.
@@ -92,16 +116,20 @@ impl Driver {
         let Some(index) = self.dial_slots.take() else {
             return Err(io::Error::other("every slot for outgoing connections is taken; raise dials_max of the core"));
         };
-        let adopted = socket(&dial).and_then(|socket| self.ring.adopt(index, socket));
-        if let Err(error) = adopted {
-            self.dial_slots.give_back(index);
-            return Err(error);
-        }
-        let (upgrade, options) = match dial.then {
-            Then::Stream => (None, 0),
+        let made = socket(&dial).and_then(|(socket, connect)| self.ring.adopt(index, socket).map(|()| connect));
+        let connect = match made {
+            Ok(connect) => connect,
+            Err(error) => {
+                self.dial_slots.give_back(index);
+                return Err(error);
+            }
+        };
+        let (then, options) = match dial.then {
+            Then::Stream => (Next::Stream, 0),
+            Then::Raw => (Next::Raw, 0),
             Then::WebSocket { request, options } => {
                 let options = WebSocketOptions { role: Role::Client, ..options };
-                (Some(Arc::clone(request)), self.options_index(options))
+                (Next::Upgrade(Arc::clone(request)), self.options_index(options))
             }
         };
         let conn = self.table.open(index, Phase::Dialling);
@@ -109,10 +137,13 @@ impl Driver {
         if let Some(slot) = self.table.get(conn) {
             slot.options = options;
             slot.blocked = true;
-            slot.cold().dialling = Some(Box::new(Dialling { upgrade, answer: Vec::new() }));
+            slot.cold().dialling = Some(Box::new(Dialling { then, answer: Vec::new() }));
         }
         self.arm_timer(conn, TimerUse::Dialling, self.now_ms.saturating_add(dial.timeout_ms));
-        self.ring.connect(conn, dial.target);
+        match connect {
+            Connect::Internet(target) => self.ring.connect(conn, target),
+            Connect::Unix(result) => self.notices.push(Notice::Connected(conn, result)),
+        }
         Ok(conn)
     }
 
@@ -126,25 +157,36 @@ impl Driver {
         if let Err(error) = result {
             return self.finish(conn, Closed::Unreachable(error));
         }
-        let dialling = slot.cold.as_mut().and_then(|cold| cold.dialling.as_ref());
-        let Some(request) = dialling.and_then(|dialling| dialling.upgrade.clone()) else {
-            slot.phase = Phase::Stream;
-            slot.cold().dialling = None;
-            self.open_stream(conn);
-            self.arm_timer(conn, TimerUse::Stream, self.now_ms + UNCLAIMED_MS);
-            return handler.dialled(self, conn);
-        };
-        slot.receiving = true;
-        self.ring.receive_many(conn);
-        let frame = self.palette.add(FrameKind::Raw, &request.bytes);
-        self.queue(conn, self.palette.index(frame));
+        let Some(dialling) = slot.cold.as_ref().and_then(|cold| cold.dialling.as_ref()) else { return };
+        let then = dialling.then.clone();
+        if !matches!(then, Next::Stream) {
+            slot.receiving = true;
+            self.ring.receive_many(conn);
+        }
+        match then {
+            Next::Stream => {
+                self.usable(conn, Phase::Stream);
+                self.open_stream(conn);
+                self.arm_timer(conn, TimerUse::Stream, self.now_ms + UNCLAIMED_MS);
+                handler.dialled(self, conn);
+            }
+            Next::Raw => {
+                self.usable(conn, Phase::Raw);
+                self.watch_end(conn);
+                handler.dialled(self, conn);
+            }
+            Next::Upgrade(request) => {
+                let frame = self.palette.add(FrameKind::Raw, &request.bytes);
+                self.queue(conn, self.palette.index(frame));
+            }
+        }
     }
 
     /// Bytes of the answer to an upgrade arrived, and maybe frames behind it.
     pub(super) fn on_answer<H: Handler>(&mut self, handler: &mut H, conn: ConnId, bytes: &mut [u8]) {
         let Some(slot) = self.table.get(conn) else { return };
         let Some(dialling) = slot.cold.as_mut().and_then(|cold| cold.dialling.as_mut()) else { return };
-        let Some(request) = dialling.upgrade.clone() else { return };
+        let Next::Upgrade(request) = dialling.then.clone() else { return };
         let mut answer = std::mem::take(&mut dialling.answer);
         // Most answers come whole; only what is incomplete is copied.
         let seen = if answer.is_empty() {
@@ -153,9 +195,9 @@ impl Driver {
             answer.extend_from_slice(bytes);
             &mut answer[..]
         };
-        match read_answer(seen, &request.accept_key) {
+        match read_answer(seen, &request.accept_key, request.subprotocol.as_deref()) {
             Answer::Accepted { len } => {
-                self.upgraded(conn);
+                self.usable(conn, Phase::WebSocket);
                 handler.dialled(self, conn);
                 if self.table.get(conn).is_some_and(|slot| matches!(slot.phase, Phase::WebSocket | Phase::Closing)) {
                     self.feed(handler, conn, &mut seen[len..]);
@@ -166,22 +208,51 @@ impl Driver {
         }
     }
 
-    fn upgraded(&mut self, conn: ConnId) {
+    fn usable(&mut self, conn: ConnId, phase: Phase) {
         let Some(slot) = self.table.get(conn) else { return };
-        slot.phase = Phase::WebSocket;
+        slot.phase = phase;
         slot.cold().dialling = None;
         slot.drop_cold_if_empty();
         self.disarm_timer(conn, TimerUse::Dialling);
     }
 }
 
-fn socket(dial: &Dial<'_>) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(dial.target), Type::STREAM, Some(Protocol::TCP))?;
+/// What is left to do for a connect.
+enum Connect {
+    /// All of it: it takes a round trip.
+    Internet(SocketAddr),
+    /// Nothing: this came of it.
+    Unix(Result<u32, i32>),
+}
+
+fn socket(dial: &Dial<'_>) -> io::Result<(Socket, Connect)> {
+    let target = match dial.target {
+        Target::Internet(target) => target,
+        Target::Unix(path) => return unix_socket(path),
+    };
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     if let Some(source) = dial.source {
         backend::bind_without_port(&socket, source)?;
     }
-    Ok(socket)
+    Ok((socket, Connect::Internet(target)))
+}
+
+/// Connects here, because the ring would have a thread of the kernel wait for room in a full backlog: nothing but the
+/// peer wakes it, so a deadline could not end it, and two of them would keep every shutdown of this core waiting.
+fn unix_socket(path: &Path) -> io::Result<(Socket, Connect)> {
+    let address = SockAddr::unix(path).map_err(|error| {
+        io::Error::new(error.kind(), format!("{}: too long for a unix socket; use a shorter path", path.display()))
+    })?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let result = match socket.connect(&address) {
+        Ok(()) => Ok(0),
+        Err(error) => Err(error.raw_os_error().unwrap_or(errno::AGAIN)),
+    };
+    // From here on like every other socket in the ring.
+    socket.set_nonblocking(false)?;
+    Ok((socket, Connect::Unix(result)))
 }
 
 #[derive(PartialEq, Eq, Debug)]
@@ -194,16 +265,23 @@ enum Answer {
     Refused(u16),
 }
 
-fn read_answer(bytes: &[u8], accept_key: &str) -> Answer {
+fn read_answer(bytes: &[u8], accept_key: &str, subprotocol: Option<&str>) -> Answer {
     let mut headers = [httparse::EMPTY_HEADER; ANSWER_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
     let Ok(status) = response.parse(bytes) else { return Answer::Refused(0) };
     let httparse::Status::Complete(len) = status else {
         return if bytes.len() > ANSWER_HEAD_MAX { Answer::Refused(0) } else { Answer::Partial };
     };
-    let mut keys = response.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("sec-websocket-accept"));
+    let values = |name: &'static str| {
+        let named = response.headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+        named.map(|header| header.value.trim_ascii())
+    };
+    let has_key = values("sec-websocket-accept").any(|key| key == accept_key.as_bytes());
+    // What was not offered must not be accepted (RFC 6455, 4.1), and no extension ever is.
+    let has_more = values("sec-websocket-extensions").next().is_some()
+        || values("sec-websocket-protocol").any(|name| Some(name) != subprotocol.map(str::as_bytes));
     match response.code {
-        Some(101) if keys.any(|header| header.value.trim_ascii() == accept_key.as_bytes()) => Answer::Accepted { len },
+        Some(101) if has_key && !has_more => Answer::Accepted { len },
         code => Answer::Refused(code.unwrap_or(0)),
     }
 }
@@ -258,7 +336,7 @@ mod tests {
     #[test]
     fn answers_are_told_apart() {
         let good = format!("HTTP/1.1 101 Switching\r\nupgrade: websocket\r\nSEC-WEBSOCKET-ACCEPT: {ACCEPT} \r\n\r\n");
-        let read = |bytes: &str| read_answer(bytes.as_bytes(), ACCEPT);
+        let read = |bytes: &str| read_answer(bytes.as_bytes(), ACCEPT, None);
         assert_eq!(read(&good), Answer::Accepted { len: good.len() });
         assert_eq!(read(&format!("{good}\x01\x02")), Answer::Accepted { len: good.len() });
         for end in 1..good.len() {
@@ -271,6 +349,23 @@ mod tests {
         assert_eq!(read("SSH-2.0-x\r\n"), Answer::Refused(0));
         assert_eq!(read(&format!("HTTP/1.1 101 x\r\na: {}", "y".repeat(ANSWER_HEAD_MAX))), Answer::Refused(0));
         assert_eq!(read(&format!("HTTP/1.1 101 x\r\n{}\r\n", "a: b\r\n".repeat(1000))), Answer::Refused(0));
+    }
+
+    /// A server that accepts what was not offered will send frames that this side misreads.
+    #[test]
+    fn only_what_was_offered_may_be_accepted() {
+        for (header, offered, is_accepted) in [
+            ("Sec-WebSocket-Protocol: p", Some("p"), true),
+            ("Sec-WebSocket-Protocol: q", Some("p"), false),
+            ("Sec-WebSocket-Protocol: p, q", Some("p"), false),
+            ("Sec-WebSocket-Protocol: p", None, false),
+            ("X-Other: p", Some("p"), true),
+            ("sec-websocket-extensions: permessage-deflate", Some("p"), false),
+        ] {
+            let answer = format!("HTTP/1.1 101 x\r\nSec-WebSocket-Accept: {ACCEPT}\r\n{header}\r\n\r\n");
+            let expected = if is_accepted { Answer::Accepted { len: answer.len() } } else { Answer::Refused(101) };
+            assert_eq!(read_answer(answer.as_bytes(), ACCEPT, offered), expected, "{header}");
+        }
     }
 
     /// The example of RFC 6455: nodes that check the request must let us in, and we must know their answer.

@@ -217,7 +217,7 @@ impl Driver {
         self.ring.await_writable(conn);
     }
 
-    /// The socket is broken: its receive reports that too, or has already.
+    /// The socket is broken, and what was to be sent is lost. Its receive reports that too, if it is told to look.
     fn send_failed(&mut self, conn: ConnId) {
         let Some(slot) = self.table.get(conn) else { return };
         if let Some(cold) = &mut slot.cold {
@@ -228,6 +228,10 @@ impl Driver {
         match slot.phase {
             Phase::Stream => self.stream_ended(conn, true),
             Phase::Leaving => self.finish(conn, super::Closed::Local),
+            Phase::WebSocket | Phase::Raw | Phase::Closing if slot.receiving && slot.shutdowns == 0 => {
+                slot.shutdowns += 1;
+                self.ring.shutdown_both(conn);
+            }
             _ => {}
         }
     }

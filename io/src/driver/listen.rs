@@ -115,8 +115,8 @@ impl Driver {
         }
     }
 
-    /// Ends HTTP connections as they finish what they are answering, and accepts no further ones. WebSocket connections
-    /// are the handler's to close.
+    /// Ends HTTP connections as they finish what they are answering, and accepts no further ones. WebSocket and raw
+    /// connections are the handler's to close.
     pub fn drain(&mut self) {
         self.stop_accepting();
         self.is_draining = true;

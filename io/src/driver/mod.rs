@@ -28,7 +28,7 @@ use crate::palette::{FrameId, FrameKind, Palette};
 use crate::websocket::WebSocketOptions;
 use crate::wheel::Wheel;
 use dial::DialSlots;
-pub use dial::{Dial, Then, UpgradeRequest};
+pub use dial::{Dial, Target, Then, UpgradeRequest};
 use flush::Record;
 use listen::Listening;
 pub use listen::{BindError, Listener, bind_listeners};
@@ -44,6 +44,11 @@ pub trait Handler: 'static {
     fn accepted(&mut self, driver: &mut Driver, conn: ConnId, listener: usize);
     /// A whole message arrived on a WebSocket connection. `data` is valid only during the call.
     fn message(&mut self, driver: &mut Driver, conn: ConnId, opcode: ws::Opcode, data: &[u8]);
+    /// Bytes arrived on a raw connection (`Then::Raw`), cut wherever the network or a receive buffer of 2 KiB cut them.
+    /// `data` is valid only during the call.
+    fn bytes(&mut self, driver: &mut Driver, conn: ConnId, data: &[u8]) {
+        let _ = (driver, conn, data);
+    }
     /// An outgoing connection is usable: connected, or with `Then::WebSocket` upgraded. In stream mode hand it to
     /// `Stream::claim` within ten seconds.
     fn dialled(&mut self, driver: &mut Driver, conn: ConnId) {
@@ -90,7 +95,8 @@ pub enum Closed {
     Local,
     /// It could not be connected: error number.
     Unreachable(i32),
-    /// The upgrade was answered with this status; 101 if only the accept key was wrong, 0 if it was not HTTP.
+    /// The upgrade was answered with this status; 101 if only the accept key was wrong or something was accepted that was
+    /// not offered, 0 if it was not HTTP.
     Refused(u16),
     /// It was not usable in time.
     DialTimeout,
@@ -127,6 +133,7 @@ pub struct DriverStats {
 
 /// What is reported to the handler outside of the call that caused it.
 pub(crate) enum Notice {
+    Connected(ConnId, Result<u32, i32>),
     Closed(ConnId, Closed),
     Slow(ConnId),
     Leftover(ConnId),
@@ -287,7 +294,7 @@ impl Driver {
         self.table.get(conn).map_or(0, |slot| slot.unsent)
     }
 
-    /// True if the connection is in WebSocket mode or stream mode and not closing.
+    /// True if the connection is in WebSocket, raw or stream mode and not closing.
     pub fn is_open(&mut self, conn: ConnId) -> bool {
         self.table.get(conn).is_some_and(|slot| slot.is_open())
     }
@@ -335,7 +342,7 @@ impl Driver {
             && slot.unsent > max
             && !slot.slow
             // A stream is not slow: it takes no more than it has room for.
-            && slot.phase == Phase::WebSocket
+            && matches!(slot.phase, Phase::WebSocket | Phase::Raw)
             && slot.pending().is_some()
         {
             slot.slow = true;

@@ -45,6 +45,7 @@ impl Driver {
                     self.release(conn);
                 }
             }
+            Event::Ended { conn } => self.on_ended(conn),
             Event::ShutDown { conn } => {
                 if let Some(slot) = self.table.get(conn) {
                     slot.shutdowns -= 1;
@@ -80,6 +81,7 @@ impl Driver {
                     Phase::WebSocket if slot.has_leftover() => slot.cold().leftover.extend_from_slice(bytes),
                     Phase::WebSocket | Phase::Closing => self.feed(handler, conn, bytes),
                     Phase::Stream => self.stream_received(conn, bytes),
+                    Phase::Raw => handler.bytes(self, conn, bytes),
                     Phase::Dialling => self.on_answer(handler, conn, bytes),
                     // Nobody listens any more; read on to reach the peer's end.
                     Phase::Leaving | Phase::Dead | Phase::Vacant => {}
@@ -90,6 +92,26 @@ impl Driver {
             (Err(error), _) => self.peer_ended(conn, Some(error)),
         }
         self.rearm_receive(conn);
+    }
+
+    /// For connections that cannot do without their receive. A multishot one that finds bytes and behind them the end
+    /// when it is armed reports the bytes and then waits for what was there: the end on a Unix socket, a reset on TCP
+    /// (seen on 6.18.44, 2026-11; before 7.0 also when both come between two looks, liburing issue 1549). WebSocket
+    /// connections have pings, and are armed before they have much to say.
+    pub(super) fn watch_end(&mut self, conn: ConnId) {
+        let Some(slot) = self.table.get(conn) else { return };
+        slot.watched = true;
+        self.ring.await_end(conn);
+    }
+
+    fn on_ended(&mut self, conn: ConnId) {
+        let Some(slot) = self.table.get(conn) else { return };
+        slot.watched = false;
+        if matches!(slot.phase, Phase::Raw | Phase::Leaving) && slot.receiving && !slot.peer_ended {
+            slot.shutdowns += 1;
+            self.ring.shutdown_read(conn);
+        }
+        self.release(conn);
     }
 
     /// Arms a receive for a stream that wants bytes.
@@ -114,8 +136,8 @@ impl Driver {
         slot.peer_ended = true;
         let has_unsent = slot.pending().is_some() || !slot.outbox.is_empty();
         match slot.phase {
-            Phase::WebSocket | Phase::Dialling if error.is_some() => self.finish(conn, Closed::PeerReset),
-            Phase::WebSocket | Phase::Dialling => self.finish(conn, Closed::PeerEof),
+            Phase::WebSocket | Phase::Raw | Phase::Dialling if error.is_some() => self.finish(conn, Closed::PeerReset),
+            Phase::WebSocket | Phase::Raw | Phase::Dialling => self.finish(conn, Closed::PeerEof),
             Phase::Closing => self.finish(conn, Closed::Local),
             Phase::Stream => self.stream_ended(conn, error.is_some()),
             // Unsent bytes may still reach a peer that only ended its own direction.
@@ -133,7 +155,7 @@ impl Driver {
         }
         let stream_wants = slot.stream().is_some_and(|stream| stream.wants_bytes());
         match slot.phase {
-            Phase::WebSocket | Phase::Dialling | Phase::Closing | Phase::Leaving if !slot.peer_ended => {
+            Phase::WebSocket | Phase::Raw | Phase::Dialling | Phase::Closing | Phase::Leaving if !slot.peer_ended => {
                 slot.receiving = true;
                 self.ring.receive_many(conn);
             }
@@ -187,6 +209,7 @@ impl Driver {
             match notice {
                 Notice::Closed(..) if self.holds_closed => held.push(notice),
                 Notice::Closed(conn, why) => handler.closed(self, conn, why),
+                Notice::Connected(conn, result) => self.on_connected(handler, conn, result),
                 Notice::Slow(conn) => {
                     if self.is_open(conn) {
                         handler.slow(self, conn);

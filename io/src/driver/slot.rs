@@ -23,6 +23,8 @@ pub(crate) enum Phase {
     Dialling,
     /// Bytes go to and from a `Stream`.
     Stream,
+    /// Outgoing: bytes go to and from the handler.
+    Raw,
     /// WebSocket, open in both directions.
     WebSocket,
     /// WebSocket, our close frame is on its way; waiting for the peer's.
@@ -63,6 +65,8 @@ pub(crate) struct Slot {
     pub(crate) receiving: bool,
     /// The socket was full or is not connected yet; a poll for room or a connect is in flight.
     pub(crate) blocked: bool,
+    /// A poll for the peer's end is in flight.
+    pub(crate) watched: bool,
     /// Shutdown operations in flight.
     pub(crate) shutdowns: u8,
     /// The peer's direction has ended.
@@ -101,6 +105,7 @@ impl Slot {
         slow: false,
         receiving: false,
         blocked: false,
+        watched: false,
         shutdowns: 0,
         peer_ended: false,
     };
@@ -130,12 +135,12 @@ impl Slot {
 
     /// True while an operation on the socket may still report.
     pub(crate) fn has_operations(&self) -> bool {
-        self.receiving || self.blocked || self.shutdowns > 0
+        self.receiving || self.blocked || self.watched || self.shutdowns > 0
     }
 
-    /// Messages and frames still pass in both directions.
+    /// Bytes, messages and frames still pass in both directions.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Stream | Phase::WebSocket)
+        matches!(self.phase, Phase::Stream | Phase::Raw | Phase::WebSocket)
     }
 }
 

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use gyre_io::mesh::Sleeper;
 use gyre_io::{
-    Busy, Closed, CoreHandle, CoreOptions, Dial, Driver, DriverStats, FrameKind, Handler, Stream, Then, UpgradeRequest,
-    WebSocketOptions, spawn, spawn_core,
+    Busy, Closed, CoreHandle, CoreOptions, Dial, Driver, DriverStats, FrameKind, Handler, Stream, Target, Then,
+    UpgradeRequest, WebSocketOptions, spawn, spawn_core,
 };
 use gyre_proto::ids::{ConnId, CoreId};
 use gyre_proto::ws::{Opcode, Role, encode_client_frame};
@@ -25,6 +25,10 @@ pub(crate) enum Heard {
     Accepted(ConnId),
     Dialled(ConnId),
     Message(ConnId, Opcode, Vec<u8>),
+    /// On a raw connection.
+    Bytes(ConnId, Vec<u8>),
+    Timeout(ConnId),
+    Slow(ConnId),
     Closed(ConnId, Closed),
     /// What a connection in stream mode was answered.
     Answer(Vec<u8>),
@@ -40,9 +44,15 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// A core that only dials.
+    /// A core that only dials, and to which no peer is slow.
     pub(crate) fn start(dials_max: u32) -> Self {
-        Self::with(CoreOptions { connections_max: dials_max, dials_max, ..CoreOptions::new(CoreId(7)) })
+        Self::bounded(dials_max, 64 << 20)
+    }
+
+    /// A core that only dials.
+    pub(crate) fn bounded(dials_max: u32, outbox_bytes_max: u32) -> Self {
+        let options = CoreOptions { connections_max: dials_max, dials_max, ..CoreOptions::new(CoreId(7)) };
+        Self::with(CoreOptions { outbox_bytes_max, ..options })
     }
 
     pub(crate) fn with(options: CoreOptions) -> Self {
@@ -117,7 +127,7 @@ pub(crate) fn request() -> Arc<UpgradeRequest> {
 
 pub(crate) fn websocket(target: SocketAddr, timeout_ms: u64, request: &Arc<UpgradeRequest>) -> Dial<'_> {
     let options = WebSocketOptions { message_size_max: 16 << 20, validate_utf8: true, role: Role::Client };
-    Dial { target, source: None, timeout_ms, then: Then::WebSocket { request, options } }
+    Dial { target: Target::Internet(target), source: None, timeout_ms, then: Then::WebSocket { request, options } }
 }
 
 pub(crate) fn push(driver: &mut Driver, conn: ConnId, opcode: u8, payload: &[u8]) {
@@ -157,12 +167,24 @@ impl Handler for Phone {
         self.tell(Heard::Message(conn, opcode, data.to_vec()));
     }
 
+    fn bytes(&mut self, driver: &mut Driver, conn: ConnId, data: &[u8]) {
+        if data == b"abort" {
+            driver.abort(conn);
+        }
+        self.tell(Heard::Bytes(conn, data.to_vec()));
+    }
+
     fn closed(&mut self, _: &mut Driver, conn: ConnId, why: Closed) {
         self.tell(Heard::Closed(conn, why));
     }
 
-    fn timeout(&mut self, _: &mut Driver, _: ConnId) {}
-    fn slow(&mut self, _: &mut Driver, _: ConnId) {}
+    fn timeout(&mut self, _: &mut Driver, conn: ConnId) {
+        self.tell(Heard::Timeout(conn));
+    }
+
+    fn slow(&mut self, _: &mut Driver, conn: ConnId) {
+        self.tell(Heard::Slow(conn));
+    }
 
     fn turn(&mut self, driver: &mut Driver) -> Busy {
         let orders = std::mem::take(&mut *self.orders.lock().unwrap());

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
-use gyre_io::{Closed, CoreOptions, Dial, Then, bind_listeners};
+use gyre_io::{Closed, CoreOptions, Dial, Target, Then, bind_listeners};
 use gyre_proto::ids::CoreId;
 use gyre_proto::ws::{Opcode, frame_header};
 use rustix::io::Errno;
@@ -332,7 +332,7 @@ fn thousands_from_several_addresses() {
 fn a_dialled_stream_speaks_http() {
     let server = Server::start(Setup::default());
     let caller = Caller::start(2);
-    let target = server.address;
+    let target = Target::Internet(server.address);
     let dial = Dial { target, source: None, timeout_ms: 20_000, then: Then::Stream };
     let conn = caller.run(move |driver| driver.dial(dial).unwrap());
     assert_eq!(caller.hear(), Heard::Dialled(conn));

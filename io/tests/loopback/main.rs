@@ -11,6 +11,7 @@ mod closing;
 mod dial;
 mod http;
 mod mesh;
+mod raw;
 mod server;
 mod slow;
 mod websocket;

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gyre_io::{Closed, Dial, Driver, FrameKind, Then, WebSocketOptions, spawn};
+use gyre_io::{Closed, Dial, Driver, FrameKind, Target, Then, WebSocketOptions, spawn};
 use gyre_proto::ids::ConnId;
 use gyre_proto::ws::{Role, encode_client_frame};
 
@@ -16,6 +16,7 @@ use super::leaving::{ended, errno_name};
 use super::publish::{self, http};
 use super::spec::Spec;
 use super::wire::command::{self, Position};
+use crate::codes::explained;
 use crate::options::Via;
 
 /// Connections in a row that may fail before a client is given up.
@@ -23,9 +24,9 @@ const ATTEMPTS_MAX: u8 = 3;
 /// Pause before the next of them.
 const RETRY_US: u64 = 1_000_000;
 
-/// What a client accepts. Text is not checked: the readers look at bytes, and the CPUs are shared with the server.
+/// What a client accepts. Text must be UTF-8, which the readers do not notice: they look at a few bytes of it.
 fn options(spec: &Spec) -> WebSocketOptions {
-    WebSocketOptions { message_size_max: spec.message_size_max(), validate_utf8: false, role: Role::Client }
+    WebSocketOptions { message_size_max: spec.message_size_max(), validate_utf8: true, role: Role::Client }
 }
 
 impl Core {
@@ -114,7 +115,7 @@ impl Core {
         };
         let request = &self.requests[at];
         let dial = Dial {
-            target: spec.endpoints[at].address,
+            target: Target::Internet(spec.endpoints[at].address),
             source,
             timeout_ms: spec.connect_timeout_us / 1000,
             then: Then::WebSocket { request, options: options(spec) },
@@ -147,10 +148,13 @@ impl Core {
     fn try_again(&mut self, client: usize) {
         let entry = &mut self.clients.each[client];
         entry.attempts += 1;
+        if entry.attempts == 1 && !entry.returns {
+            self.status.never_ready += 1;
+        }
         if entry.attempts >= ATTEMPTS_MAX {
             entry.state = State::Gone;
             self.status.given_up += 1;
-            *(if entry.returns { &mut self.status.not_returned } else { &mut self.status.never_ready }) += 1;
+            self.status.not_returned += u64::from(entry.returns);
         } else {
             entry.state = State::Out;
             self.connecting.queue.push_back((client as u32, self.shared.now_us() + RETRY_US));
@@ -289,9 +293,11 @@ impl Core {
         let timeout_ms = shared.spec.connect_timeout_us / 1000;
         let endpoint = self.publishers[at].0 % shared.spec.endpoints.len();
         let dial = match self.via {
-            Via::Http => Dial { target: publishing.api.address, source: None, timeout_ms, then: Then::Stream },
+            Via::Http => {
+                Dial { target: Target::Internet(publishing.api.address), source: None, timeout_ms, then: Then::Stream }
+            }
             Via::Ws => Dial {
-                target: shared.spec.endpoints[endpoint].address,
+                target: Target::Internet(shared.spec.endpoints[endpoint].address),
                 source: None,
                 timeout_ms,
                 then: Then::WebSocket { request: &self.requests[endpoint], options: options(&shared.spec) },
@@ -324,7 +330,7 @@ impl Core {
         if attempts < 100 && !matches!(why, Closed::Unreachable(_) | Closed::Refused(_) | Closed::DialTimeout) {
             self.dial_publisher(driver, at);
         } else if let Ok(mut failures) = self.shared.failures.lock() {
-            failures.push(format!("a publisher cannot connect: {}", ended(why)));
+            failures.push(format!("a publisher cannot connect: {}", explained(&ended(why))));
         }
     }
 }

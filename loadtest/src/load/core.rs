@@ -88,6 +88,8 @@ pub(super) fn start(shared: &Arc<Shared>, id: usize) -> std::io::Result<CoreHand
     let mut options = CoreOptions::new(CoreId(id as u16));
     options.connections_max = slots;
     options.dials_max = slots;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    options.receive_buffers = gyre_io::receive_buffers(cores, cpus);
     options.sleeper = Some(shared.sleeper(id));
     let shared = Arc::clone(shared);
     spawn_core(options, move |driver| Core::new(shared, id, driver, first, count))
@@ -144,7 +146,9 @@ impl Core {
         let before = std::mem::replace(&mut self.orders, orders);
         let cores = self.shared.cores();
         let spec = &self.shared.spec;
-        self.tally.borrow_mut().measure_from_us = orders.measure_from_us;
+        let mut tally = self.tally.borrow_mut();
+        (tally.measure_from_us, tally.measure_until_us) = (orders.measure_from_us, orders.publish_until_us);
+        drop(tally);
         if orders.connect_from_us != before.connect_from_us {
             let (rate, tick_us) = (spec.connect_rate, spec.connect_tick_us(cores));
             self.connecting.schedule = Some(Schedule::new(orders.connect_from_us, rate, self.id, cores, tick_us));
@@ -237,6 +241,7 @@ impl Core {
     /// Writes counters and status out if something has changed, not too often.
     fn report(&mut self, driver: &Driver, now_us: u64, at_once: bool) {
         let is_publishing = self.publishers.iter().any(|(_, publisher)| publisher.borrow().is_busy());
+        let unanswered = self.publishers.iter().map(|(_, publisher)| publisher.borrow().unanswered()).sum();
         let mut tally = self.tally.borrow_mut();
         // A slot is freed after its connection was reported as closed.
         let connections = driver.connections() as u64;
@@ -248,7 +253,7 @@ impl Core {
         tally.report(&self.shared, self.id, driver.stats());
         let ready = self.publishers.iter().filter(|(_, one)| one.borrow().state == publish::State::Ready).count();
         self.status.publishers = ready as u64;
-        self.status.publishing = is_publishing;
+        (self.status.publishing, self.status.unanswered) = (is_publishing, unanswered);
         self.status.version = self.version;
         self.status.connections = connections;
         self.shared.set_status(self.id, self.status);

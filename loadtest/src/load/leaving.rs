@@ -94,11 +94,14 @@ pub(super) fn ended(why: Closed) -> String {
         Closed::PeerClosed { code } => format!("disconnect {code}"),
         Closed::PeerEof => "connection ended without a close frame".to_owned(),
         Closed::PeerReset => "connection reset".to_owned(),
-        Closed::Violation(code) => format!("server broke the websocket protocol ({code})"),
+        Closed::Violation(code) => format!("server broke the websocket protocol: code {code}"),
         Closed::Local => "connection ended here".to_owned(),
         Closed::Unreachable(code) => format!("connect: {}", errno_name(code)),
         Closed::Refused(0) => "upgrade: answer is not http".to_owned(),
-        Closed::Refused(101) => "upgrade: the answer's accept key is wrong".to_owned(),
+        Closed::Refused(101) => {
+            let what = "wrong accept key, or an extension or subprotocol that was not offered";
+            format!("server broke the websocket handshake: {what}")
+        }
         Closed::Refused(status) => format!("upgrade: http {status}"),
         Closed::DialTimeout => "connect: timed out".to_owned(),
     }

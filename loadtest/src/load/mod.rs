@@ -8,6 +8,7 @@ mod checker;
 mod clients;
 mod connecting;
 mod core;
+mod judge;
 mod layout;
 mod leaving;
 mod phases;
@@ -30,6 +31,7 @@ use hdrhistogram::Histogram;
 use crate::live::{Counts, Live};
 use crate::options::{Common, Workload};
 use crate::record::PhaseSpan;
+pub(crate) use publish::probe;
 use shared::{Shared, lock};
 pub(crate) use spec::Spec;
 
@@ -46,10 +48,21 @@ pub struct Outcome {
     pub violations: Vec<String>,
     /// Clients that were to connect and never had all their replies.
     pub(crate) never_ready: u64,
+    /// The measured part of a load, by the clock of the run.
+    pub window: Option<Window>,
     /// Pings that the client with the fewest has answered, where that was counted.
     pub pings_min: Option<u32>,
     /// What a reader of the numbers should know.
     pub notes: Vec<String>,
+}
+
+/// A span of the run's clock, and what was counted between its two ends: a rate of it has one and the same span above
+/// and below the line. The lines of the watch are not as exact: cores report about ten times a second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Window {
+    pub us: u64,
+    pub published: u64,
+    pub delivered: u64,
 }
 
 /// Runs a workload until its end, or until the operator stops it: then it ends politely and reports what there is.
@@ -77,6 +90,10 @@ pub(crate) fn run(spec: Spec, cores: usize, workload: &Workload, common: &Common
     for result in shared.take_results() {
         outcome.totals.add(&result.counts);
         measured.add(&result.measured);
+        if let Some(window) = &mut outcome.window {
+            window.published += result.window.published;
+            window.delivered += result.window.delivered;
+        }
     }
     if !shared.spec.deliveries_known {
         outcome.totals.expected = outcome.totals.delivered + outcome.totals.lost;
@@ -87,6 +104,6 @@ pub(crate) fn run(spec: Spec, cores: usize, workload: &Workload, common: &Common
         }
     }
     outcome.violations.append(&mut lock(&shared.failures));
-    phases::judge(&shared.spec, &mut outcome);
+    judge::judge(&shared.spec, &mut outcome, shared.live.is_stopping());
     Ok(outcome)
 }

@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use super::Outcome;
 use super::shared::{Shared, Status, lock};
-use super::spec::{Pace, Publishing, Spec};
 use super::stalled::Stalled;
-use crate::options::{Common, Via, Workload};
+use super::{Outcome, Window};
+use crate::options::{Common, Workload};
 use crate::record::PhaseSpan;
 
 /// How often the status of the cores is looked at.
@@ -47,7 +46,8 @@ pub(super) fn direct(shared: &Shared, workload: &Workload, common: &Common) -> O
     }
     run.leave();
     let status = shared.status();
-    // A stop while they come in leaves clients that were not dialled, or not answered yet: that is no failure.
+    // A stop while they come in leaves clients that were not dialled, or not answered yet: that is no failure. What had
+    // failed by then is one.
     run.outcome.never_ready = match is_cut_short {
         true => status.never_ready,
         false => (shared.spec.layout.clients as u64).saturating_sub(status.ever_ready),
@@ -142,14 +142,16 @@ impl Run<'_> {
         }
         during(self, measure_us, until_us);
         self.wait_until(until_us);
+        let mut end_us = until_us;
         if self.is_over() {
             // The schedule ends here; what is in flight may still arrive.
-            let now_us = self.shared.now_us();
+            end_us = end_us.min(self.shared.now_us());
             self.shared.order(|orders| {
-                orders.publish_until_us = orders.publish_until_us.min(now_us);
-                orders.churn_until_us = orders.churn_until_us.min(now_us);
+                orders.publish_until_us = end_us;
+                orders.churn_until_us = orders.churn_until_us.min(end_us);
             });
         }
+        self.outcome.window = Some(Window { us: end_us.saturating_sub(measure_us), ..Window::default() });
         self.enter("drain");
         self.wait_ready(DRAIN);
         self.drain(DRAIN);
@@ -201,7 +203,10 @@ impl Run<'_> {
     fn drain(&mut self, at_most: Duration) {
         let status = self.wait_in_any_case(at_most, |status, _| !status.publishing);
         if status.publishing {
-            self.outcome.violations.push("publications were unanswered at the end of the drain".to_owned());
+            if status.unanswered > 0 {
+                let text = format!("{} publications were unanswered at the end of the drain", status.unanswered);
+                self.outcome.violations.push(text);
+            }
             self.shared.order(|orders| orders.publish_until_us = 0);
         }
         let mut missing = u64::MAX;
@@ -293,49 +298,4 @@ impl Run<'_> {
             std::thread::sleep(LOOK.min(at_most.saturating_sub(now)));
         }
     }
-}
-
-/// Turns counters into violations and notes.
-pub(super) fn judge(spec: &Spec, outcome: &mut Outcome) {
-    let totals = &outcome.totals;
-    let mut violations = Vec::new();
-    for (count, what) in [
-        (totals.lost, "deliveries were lost"),
-        (totals.duplicated, "deliveries came twice"),
-        (totals.disordered, "deliveries came out of order"),
-        (totals.closed, "connections were ended by the server"),
-        (totals.publish_failed, "publications were refused or not answered"),
-    ] {
-        if count > 0 {
-            violations.push(format!("{count} {what}"));
-        }
-    }
-    let known = ["connect", "upgrade", "disconnect", "connection", "publish"];
-    for (error, count) in &totals.errors {
-        let is_counted = known.iter().any(|prefix| error.starts_with(prefix));
-        if !is_counted || error.starts_with("publication of") {
-            violations.push(format!("{count} x {error}"));
-        }
-    }
-    if totals.publish_failed > 0 && totals.lost > 0 {
-        outcome.notes.push("publications that failed leave gaps, which count as lost".to_owned());
-    }
-    let batched = |publishing: &Publishing| publishing.via == Via::Http && publishing.batch > 1 && !publishing.burst;
-    if totals.errors.contains_key("publish: http 404") {
-        outcome.notes.push(match spec.publishing.as_ref().is_some_and(batched) {
-            true => "http 404: the server API has no method `batch`; use --batch 1, or --via ws".to_owned(),
-            false => "http 404: the server API is elsewhere; say where with --api-url".to_owned(),
-        });
-    }
-    if totals.errors.contains_key("publish: http 401") {
-        outcome.notes.push("http 401: the key was refused, see --api-key".to_owned());
-    }
-    if outcome.never_ready > 0 {
-        violations.push(format!("{} clients could not connect", outcome.never_ready));
-    }
-    let published = matches!(&spec.publishing, Some(publishing) if publishing.pace != Pace::Ordered);
-    if published && outcome.totals.published == 0 {
-        violations.push("nothing was published".to_owned());
-    }
-    outcome.violations.append(&mut violations);
 }

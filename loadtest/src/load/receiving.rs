@@ -63,7 +63,7 @@ impl Core {
                 return;
             }
         }
-        tally.counts.delivered += 1;
+        tally.delivered(now_us);
         tally.sample(Sample::Delivery, payload.intended_us, now_us);
         if publication.offset > 0
             && let Some(position) = self.clients.position(client, slot)
@@ -168,12 +168,14 @@ impl Core {
         if entry.state != State::Connected || usize::from(entry.subscribed) < slots {
             return;
         }
+        let had_failed = entry.attempts > 0;
         (entry.state, entry.attempts) = (State::Ready, 0);
         if std::mem::replace(&mut entry.returns, true) {
             let since_us = full_time(entry.since_us, now_us);
             self.tally.borrow_mut().sample(Sample::Recovery, since_us, now_us);
         } else {
             self.status.ever_ready += 1;
+            self.status.never_ready -= u64::from(had_failed);
         }
         driver.clear_timer(entry.conn);
         self.connecting.in_flight -= 1;

@@ -29,6 +29,14 @@ impl Schedule {
         self.start_us + at.next_multiple_of(self.tick_us)
     }
 
+    /// How many events are due before a time and were not taken.
+    pub(crate) fn due_before(&self, until_us: u64) -> u64 {
+        // Event n is before it if n * step, rounded up to a tick, is at most the last tick before it.
+        let Some(last_us) = until_us.checked_sub(self.start_us + 1) else { return 0 };
+        let end_ns = u128::from(last_us / self.tick_us * self.tick_us + 1) * 1000;
+        (end_ns.div_ceil(u128::from(self.step_ns)) as u64).saturating_sub(self.taken)
+    }
+
     /// Takes the next event if it is due; returns when it was to happen.
     pub(crate) fn take(&mut self, now_us: u64) -> Option<u64> {
         let at = self.next_us();
@@ -75,5 +83,23 @@ mod tests {
         let late: Vec<_> = std::iter::from_fn(|| stalled.take(990_000)).collect();
         assert_eq!(all, late);
         assert_eq!(stalled.next_us(), 1_000_000);
+    }
+    /// Publications that a dead server has kept from being made must all be told, and no others.
+    #[test]
+    fn what_is_left_is_what_would_be_taken() {
+        for (rate, parts, tick_us) in [(50.0, 1, 1), (3.0, 2, 1), (333_333.0, 7, 1000), (20_000.0, 60, 20_000)] {
+            for part in 0..parts {
+                let schedule = Schedule::new(5_000, rate, part, parts, tick_us);
+                for until_us in [0, 5_000, 5_001, 24_999, 25_000, 25_001, 1_805_000, 1_805_001] {
+                    let mut taken = schedule;
+                    let mut count = 0;
+                    while until_us > 0 && taken.take(until_us - 1).is_some() {
+                        count += 1;
+                    }
+                    assert_eq!(schedule.due_before(until_us), count, "{schedule:?} {until_us}");
+                    assert_eq!(taken.due_before(until_us), 0);
+                }
+            }
+        }
     }
 }

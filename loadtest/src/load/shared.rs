@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use gyre_io::mesh::Sleeper;
 
+use super::Window;
 use super::spec::Spec;
 use crate::live::{Counts, Latencies, Live};
 
@@ -34,7 +35,7 @@ pub(crate) struct Shared {
 pub(crate) struct Orders {
     /// Since when clients are dialled.
     pub(crate) connect_from_us: u64,
-    /// When the load of publications runs.
+    /// When the load of publications runs. An end of 0: what is still due is not to be made any more.
     pub(crate) publish_from_us: u64,
     pub(crate) publish_until_us: u64,
     /// What was to be sent before this is warm-up.
@@ -89,8 +90,9 @@ pub(crate) struct Status {
     pub(crate) given_up: u64,
     /// Clients that were ready at least once.
     pub(crate) ever_ready: u64,
-    /// Clients given up before they were ready, and after: on their way back.
+    /// Clients that were never ready and of whose connections at least one has failed.
     pub(crate) never_ready: u64,
+    /// Clients given up on their way back.
     pub(crate) not_returned: u64,
     /// Connections of clients and publishers, in whatever state.
     pub(crate) connections: u64,
@@ -98,6 +100,8 @@ pub(crate) struct Status {
     pub(crate) publishers: u64,
     /// Whether publications are due, or unanswered.
     pub(crate) publishing: bool,
+    /// Publications without an answer.
+    pub(crate) unanswered: u64,
     /// The last scan done, and what was missing.
     pub(crate) scans: u32,
     pub(crate) missing: u64,
@@ -109,6 +113,7 @@ pub(crate) struct Status {
 pub(crate) struct CoreResult {
     pub(crate) counts: Counts,
     pub(crate) measured: Latencies,
+    pub(crate) window: Window,
 }
 
 impl Shared {
@@ -183,6 +188,7 @@ impl Shared {
             all.not_returned += status.not_returned;
             all.connections += status.connections;
             all.publishers += status.publishers;
+            all.unanswered += status.unanswered;
             all.missing += status.missing;
             all.publishing |= status.publishing;
         }

@@ -18,6 +18,7 @@ use gyre_proto::ws::{Decoder, DecoderLimits, Frame, Role, encode_client_frame};
 use super::spec::Spec;
 use super::wire::command::{self, Position};
 use super::wire::{self, Message, Wire};
+use crate::codes::explained;
 
 const READ: u8 = 0;
 const STALL: u8 = 1;
@@ -83,7 +84,7 @@ fn live(mut subscribers: Vec<Subscriber>, wire: Wire, mode: &AtomicU8) -> String
     }
     let mut ends = std::collections::BTreeMap::new();
     for subscriber in &subscribers {
-        *ends.entry(subscriber.ended.unwrap_or("still connected")).or_insert(0) += 1;
+        *ends.entry(subscriber.ended.as_deref().unwrap_or("still connected")).or_insert(0) += 1;
     }
     let ends: Vec<_> = ends.iter().map(|(end, count)| format!("{count} {end}")).collect();
     format!("{} stalled subscribers: {}", subscribers.len(), ends.join(", "))
@@ -92,7 +93,7 @@ fn live(mut subscribers: Vec<Subscriber>, wire: Wire, mode: &AtomicU8) -> String
 struct Subscriber {
     socket: TcpStream,
     decoder: Decoder,
-    ended: Option<&'static str>,
+    ended: Option<String>,
 }
 
 impl Subscriber {
@@ -133,14 +134,14 @@ impl Subscriber {
 
     /// Reads what there is. True if there was something.
     fn read(&mut self, wire: Wire, answers: bool) -> bool {
-        let limits = DecoderLimits { message_size_max: 16 << 20, validate_utf8: false, role: Role::Client };
+        let limits = DecoderLimits { message_size_max: 16 << 20, validate_utf8: true, role: Role::Client };
         let mut buffer = vec![0; 64 * 1024];
         let mut heard = false;
         while self.ended.is_none() {
             let count = match self.socket.read(&mut buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return heard,
                 Ok(0) | Err(_) => {
-                    self.ended = Some("cut");
+                    self.ended = Some("cut".to_owned());
                     return true;
                 }
                 Ok(count) => count,
@@ -156,18 +157,14 @@ impl Subscriber {
                         }
                     }),
                     Frame::Close { code, .. } => {
-                        ended = Some(match code {
-                            Some(3008) => "disconnected with 3008",
-                            Some(3012) => "disconnected with 3012",
-                            Some(3009) => "disconnected with 3009",
-                            _ => "disconnected with another code",
-                        });
+                        // 1005 stands for a close frame without a code.
+                        ended = Some(explained(&format!("ended by disconnect {}", code.unwrap_or(1005))));
                     }
                     Frame::Ping(_) | Frame::Pong(_) => {}
                 }
                 ControlFlow::Continue(())
             });
-            self.ended = ended.or(if result.is_err() { Some("broken") } else { None });
+            self.ended = ended.or_else(|| result.is_err().then(|| "broken".to_owned()));
             // A few bytes into an empty socket: never blocks in practice, and what fails shows as an end.
             let _ = self.socket.write(&pongs);
         }

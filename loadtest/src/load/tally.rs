@@ -6,6 +6,7 @@
 use gyre_io::DriverStats;
 use rustix::time::{ClockId, clock_gettime};
 
+use super::Window;
 use super::shared::{CoreResult, Shared};
 use crate::live::{Counts, LATENCY_US_MAX, Latencies};
 
@@ -21,6 +22,9 @@ pub(crate) struct Tally {
     measured: Latencies,
     /// What was to be sent before this is warm-up.
     pub(crate) measure_from_us: u64,
+    pub(crate) measure_until_us: u64,
+    /// What has come between the two.
+    window: Window,
     /// Something has changed since the last report.
     pub(crate) dirty: bool,
 }
@@ -38,7 +42,23 @@ pub(crate) enum Sample {
 impl Tally {
     /// Nothing yet, and everything is warm-up until told otherwise.
     pub(crate) fn new() -> Self {
-        Self { measure_from_us: u64::MAX, ..Self::default() }
+        Self { measure_from_us: u64::MAX, measure_until_us: u64::MAX, ..Self::default() }
+    }
+
+    /// A subscriber got a publication.
+    pub(crate) fn delivered(&mut self, now_us: u64) {
+        self.counts.delivered += 1;
+        self.window.delivered += u64::from(self.is_measured(now_us));
+    }
+
+    /// The server has accepted so many publications.
+    pub(crate) fn published(&mut self, count: u64, now_us: u64) {
+        self.counts.published += count;
+        self.window.published += count * u64::from(self.is_measured(now_us));
+    }
+
+    fn is_measured(&self, now_us: u64) -> bool {
+        (self.measure_from_us..self.measure_until_us).contains(&now_us)
     }
 
     /// A latency that counts from `intended_us`.
@@ -81,7 +101,7 @@ impl Tally {
     pub(crate) fn leave(&mut self, shared: &Shared, core: usize, stats: &DriverStats) {
         self.report(shared, core, stats);
         let measured = std::mem::take(&mut self.measured);
-        shared.leave_result(CoreResult { counts: self.counts.clone(), measured });
+        shared.leave_result(CoreResult { counts: self.counts.clone(), measured, window: self.window });
     }
 }
 
@@ -89,4 +109,23 @@ impl Tally {
 fn cpu_ns() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rates divide by the length of the measured part: what comes before or after it would make a server faster.
+    #[test]
+    fn only_what_comes_within_the_window_counts() {
+        let mut tally = Tally::new();
+        tally.delivered(5);
+        (tally.measure_from_us, tally.measure_until_us) = (100, 200);
+        for now_us in [99, 100, 150, 199, 200, 300] {
+            tally.delivered(now_us);
+            tally.published(2, now_us);
+        }
+        assert_eq!(tally.window, Window { us: 0, published: 6, delivered: 3 });
+        assert_eq!((tally.counts.published, tally.counts.delivered), (12, 7));
+    }
 }

@@ -5,7 +5,10 @@
 
 use std::fs;
 
+use gyre_tuning::Host as Files;
 use rustix::process::{Resource, getrlimit};
+
+use super::cgroup;
 
 /// The numbers that a plan needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +22,10 @@ pub struct Host {
     /// Files the whole host may open, and has open.
     pub file_max: u64,
     pub files_open: u64,
-    /// `MemAvailable`, or what the control group leaves of it.
+    /// `MemAvailable`, or what the control groups leave of it.
     pub memory_available: u64,
+    /// Pages that all TCP sockets of the host may fill: the last number of `net.ipv4.tcp_mem`.
+    pub tcp_pages_max: u64,
     pub cpus: usize,
     pub conntrack: Option<Conntrack>,
     /// The superuser is not bound by `fs.file-max`.
@@ -56,6 +61,7 @@ impl Host {
             file_max: file_nr.get(2).copied().unwrap_or(u64::MAX),
             files_open: file_nr.first().copied().unwrap_or(0),
             memory_available: memory_available(&file("/proc/meminfo")),
+            tcp_pages_max: numbers(&file("/proc/sys/net/ipv4/tcp_mem")).get(2).copied().unwrap_or(u64::MAX),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             conntrack: max.zip(tracked).map(|(max, tracked)| Conntrack { tracked, max }),
             is_root: rustix::process::geteuid().is_root(),
@@ -79,9 +85,7 @@ fn memory_available(meminfo: &str) -> u64 {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     let host = kib.map_or(u64::MAX, |kib| kib * 1024);
-    let number = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok();
-    let group = number("memory.max").zip(number("memory.current")).map(|(max, current)| max.saturating_sub(current));
-    host.min(group.unwrap_or(u64::MAX))
+    host.min(cgroup::memory_free(&Files::real()).unwrap_or(u64::MAX))
 }
 
 fn numbers(text: &str) -> Vec<u64> {

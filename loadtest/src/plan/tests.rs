@@ -16,6 +16,7 @@ fn recorded() -> Host {
         file_max: i64::MAX as u64,
         files_open: 1_200,
         memory_available: 22 << 30,
+        tcp_pages_max: 575_802,
         cpus: 2,
         conntrack: None,
         is_root: false,
@@ -93,4 +94,22 @@ fn cores_follow_the_cpus() {
     assert_eq!(drafted("idle --clients 10k --url ws://10.0.0.1:8000/c", &large).plan.cores, 16);
     assert_eq!(drafted("idle --clients 3", &large).plan.cores, 3);
     assert_eq!(drafted("idle --clients 10k --cores 5", &large).plan.cores, 5);
+}
+
+/// A million clients of a server on this host take one broadcast that the kernel's bound cuts short, and the operator looks
+/// for the loss in the server.
+#[test]
+fn too_few_tcp_pages_are_a_warning() {
+    let line = "idle --clients 300k --source-ip 127.0.0.0/26";
+    let draft = drafted(line, &recorded());
+    assert_eq!(draft.refusals, Vec::<String>::new());
+    assert!(draft.warnings[0].contains("net.ipv4.tcp_mem=\"300000 400000 600000\""), "{:?}", draft.warnings);
+    assert!(draft.lines.iter().any(|line| line.contains("300k connections x 2 = 600k") && line.ends_with("WARNING")));
+    for (line, host) in [
+        (line, Host { tcp_pages_max: 600_000, ..recorded() }),
+        ("idle --clients 280k --source-ip 127.0.0.0/26", recorded()),
+        ("idle --clients 300k --source-ip 10.0.0.0/26 --url ws://10.0.1.1:8000/c", recorded()),
+    ] {
+        assert_eq!(drafted(line, &host).warnings, Vec::<String>::new(), "{line}");
+    }
 }

@@ -180,6 +180,40 @@ def test_refused_publications_fail_the_run(tmp_path):
     assert record["totals"]["errors"]["publish: error 102"] == record["totals"]["publish_failed"]
 
 
+def test_publications_that_were_never_made_fail_the_run(tmp_path):
+    # 50 a second for 1.8 s are 90: "30 of 30 delivered" of a server that died on the way must not be the whole story.
+    with Faulty(dies_after=30) as server:
+        code, record, printed = run(server.port, tmp_path, *FANOUT)
+    assert code == 1, printed
+    totals = record["totals"]
+    made = totals["published"] + totals["publish_failed"]
+    assert totals["published"] == 30 and totals["not_made"] == 90 - made >= 50, printed
+    assert f"{totals['not_made']} publications of the schedule were not made" in record["verdict"]["violations"], printed
+    assert f", {totals['not_made']} not made" in printed
+
+
+def test_text_that_is_not_utf8_fails_the_run(tmp_path):
+    # In a member that nobody reads: browsers end a connection for it.
+    def damage(push):
+        return push.replace(b'"pub":{', b'"pub":{"tags":{"a":"\xff"},')
+
+    with Faulty(damage=damage) as server:
+        code, record, printed = run(server.port, tmp_path, *FANOUT)
+    assert code == 1, printed
+    assert record["totals"]["errors"]["server broke the websocket protocol: code 1007"] == 20, printed
+    assert "20 x server broke the websocket protocol: code 1007 (text is not utf-8)" in record["verdict"]["violations"]
+
+
+@pytest.mark.parametrize(
+    "header", [b"Sec-WebSocket-Extensions: permessage-deflate", b"Sec-WebSocket-Protocol: centrifuge-protobuf"]
+)
+def test_a_handshake_that_accepts_what_was_not_offered_fails_the_run(tmp_path, header):
+    with Faulty(handshake=header) as server:
+        code, record, printed = run(server.port, tmp_path, "idle", "--clients", "2", "--hold", "300ms")
+    assert code == 1, printed
+    assert any("server broke the websocket handshake" in line for line in record["verdict"]["violations"]), printed
+
+
 def test_nobody_listens(tmp_path):
     # No server at all: an end with the cause, not a run that waits for ever.
     code, record, printed = run(9, tmp_path, "idle", "--clients", "10", "--hold", "1s")
@@ -229,6 +263,49 @@ def test_ctrl_c_while_clients_come_in_is_no_failure(pinging, tmp_path):
     printed, _ = process.communicate(timeout=90)
     assert process.returncode == 0, printed
     assert json.loads(record.read_text())["verdict"]["violations"] == [], printed
+
+
+def test_ctrl_c_does_not_hide_what_had_failed(tmp_path):
+    # Nobody listens: the clients dialled so far have failed, however early the operator sees it and stops.
+    record = tmp_path / "run.json"
+    process = start(9, "idle", "--clients", "1000", "--connect-rate", "20", "--hold", "1s", "--json", str(record))
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=90)
+    assert process.returncode == 1, printed
+    record = json.loads(record.read_text())
+    (violation,) = record["verdict"]["violations"]
+    failed = int(violation.removesuffix(" clients could not connect"))
+    assert 1 <= failed <= record["totals"]["dialled"] < 500, printed
+
+
+def test_a_refused_key_ends_the_run_before_it_begins(pinging, tmp_path):
+    # The only publication comes after the hold, maybe an hour later: too late to hear that the key was refused.
+    for workload in (["idle", "--clients", "3", "--hold", "5s", "--broadcast"], FANOUT):
+        for key, words in (([], "wants a key"), (["--api-key", "wrong"], "does not take the key")):
+            process = start(pinging.port, *workload, "--token-key", "test-secret", *key)
+            printed, _ = process.communicate(timeout=30)
+            assert process.returncode == 2, printed
+            assert words in printed and "http 401 (unauthorized)" in printed and "--api-key" in printed, printed
+
+
+def test_a_server_without_info_is_noted(tmp_path):
+    # Compatible servers need not have every method: whether publishing works, the run says.
+    with Faulty(info=404) as server:
+        code, record, printed = run(server.port, tmp_path, *FANOUT)
+    assert code == 0, printed
+    assert "--api-url" in " ".join(record["notes"]) and "warning: " in printed, printed
+
+
+def test_rates_divide_what_came_by_when_it_came(pinging, tmp_path):
+    # The measured part is as long as asked for, to the microsecond, and 75 publications are due within it.
+    args = ["fanout", "--subscribers", "20", "--publish-rate", "50", "--warmup", "300ms", "--duration", "1500500us"]
+    code, record, printed = run(pinging.port, tmp_path, *args, "--prefix", "open:rate", *SECRET)
+    assert code == 0, printed
+    measured = record["measured"]
+    assert measured["seconds"] == 1.5005
+    # What is on its way at either end depends on the machine.
+    assert abs(measured["published"] - 75) <= 10 and abs(measured["delivered"] - 75 * 20) <= 10 * 20, printed
 
 
 def test_ctrl_c_ends_politely(pinging, tmp_path):

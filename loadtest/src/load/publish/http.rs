@@ -14,7 +14,7 @@ use gyre_proto::ids::ConnId;
 use hyper::rt::{Read, ReadBuf, Write};
 
 use super::answer::{self, Step};
-use super::{Publisher, State};
+use super::{Publisher, Publishing, State};
 
 /// Bytes read at once: some fifty answers.
 const READ_BYTES: usize = 16 * 1024;
@@ -126,7 +126,7 @@ impl Publisher {
         if count == 1 || self.publishing().burst {
             for number in first..first + count as u64 {
                 self.write_publish(&mut body, number, intended_us);
-                self.write_post("/publish", &body, out);
+                self.publishing().write_post("/publish", &body, out);
                 body.clear();
             }
         } else {
@@ -137,7 +137,7 @@ impl Publisher {
                 body.push(b'}');
             }
             body.extend_from_slice(b"]}");
-            self.write_post("/batch", &body, out);
+            self.publishing().write_post("/batch", &body, out);
         }
         self.body = body;
         true
@@ -151,12 +151,14 @@ impl Publisher {
         body.extend_from_slice(&self.data);
         body.push(b'}');
     }
+}
 
-    fn write_post(&self, method: &str, body: &[u8], out: &mut Vec<u8>) {
-        let publishing = self.publishing();
+impl Publishing {
+    /// Appends a call of the server API.
+    pub(super) fn write_post(&self, method: &str, body: &[u8], out: &mut Vec<u8>) {
         let mut write = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
-        write(&["POST ", &publishing.api.path, method, " HTTP/1.1\r\nHost: ", &publishing.api.authority]);
-        if let Some(key) = &publishing.api_key {
+        write(&["POST ", &self.api.path, method, " HTTP/1.1\r\nHost: ", &self.api.authority]);
+        if let Some(key) = &self.api_key {
             write(&["\r\nX-API-Key: ", key]);
         }
         let mut number = itoa::Buffer::new();

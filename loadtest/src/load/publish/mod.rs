@@ -7,6 +7,7 @@
 mod answer;
 mod feed;
 pub(crate) mod http;
+pub(crate) mod probe;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -105,6 +106,9 @@ impl Publisher {
 
     /// Takes over new orders.
     pub(crate) fn obey(&mut self, before: &Orders, now: &Orders, publishing: &Publishing, number: usize) {
+        if now.stop || now.publish_until_us == 0 {
+            return self.give_up();
+        }
         if now.broadcasts != before.broadcasts {
             let left = self.feed.round();
             self.work = Work::Counted { intended_us: self.shared.now_us(), left };
@@ -126,9 +130,18 @@ impl Publisher {
                 Work::Counted { .. } | Work::None => {}
             }
         }
-        if now.stop || until_us == 0 {
-            self.work = Work::None;
-        }
+    }
+
+    /// Nothing is published any more; what was due by then was not made.
+    fn give_up(&mut self) {
+        let not_made = match std::mem::replace(&mut self.work, Work::None) {
+            Work::Paced { schedule, until_us } => schedule.due_before(until_us) * self.publishing().batch as u64,
+            Work::Counted { left, .. } => left,
+            Work::FlatOut { .. } | Work::None => 0,
+        };
+        let mut tally = self.tally.borrow_mut();
+        tally.counts.not_made += not_made;
+        tally.dirty |= not_made > 0;
     }
 
     /// When it has something to do next by itself; `u64::MAX` if only an answer can bring that about.
@@ -155,6 +168,11 @@ impl Publisher {
             Work::Counted { .. } => true,
         };
         due || !self.in_flight.is_empty()
+    }
+
+    /// Publications without an answer.
+    pub(crate) fn unanswered(&self) -> u64 {
+        self.in_flight.iter().map(|call| u64::from(call.replies)).sum()
     }
 
     /// Takes the next call if it is due and there is room for it: when it was intended, its first publication, how many.
@@ -258,7 +276,7 @@ impl Publisher {
         }
         let mut tally = self.tally.borrow_mut();
         tally.sample(Sample::Publish, call.intended_us, now_us);
-        tally.counts.published += u64::from(call.count - call.refused);
+        tally.published(u64::from(call.count - call.refused), now_us);
         tally.counts.publish_failed += u64::from(call.refused);
         let spec = &self.shared.spec;
         let is_checked = spec.layout.clients > 0;

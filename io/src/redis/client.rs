@@ -1,0 +1,156 @@
+//! What one core has to one Redis server: a lane for commands and one for messages.
+//!
+//! On a core's thread. The owner passes on what the driver reports of connections that are the client's, calls `turn` and
+//! `flush` once per turn, and gets events. Commands that cannot go out now are refused at once: nothing is kept for a
+//! Redis that is not there, and nothing is repeated, since whether it had an effect is not known.
+
+use gyre_proto::ids::ConnId;
+
+use super::connection::{Connection, Incoming, SendError};
+use super::handshake::Handshake;
+use super::lane::{Endpoint, Lane, Told, Use};
+use super::reply::Reply;
+use crate::driver::{Closed, Driver};
+
+/// How a server is reached.
+#[derive(Clone)]
+pub struct ClientOptions {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// What a connection begins with.
+    pub handshake: Handshake,
+    /// Time for a connection to be made.
+    pub connect_timeout_ms: u64,
+    /// Spreads the attempts to connect again; different on every core and node.
+    pub seed: u64,
+}
+
+/// What the owner is told.
+#[derive(Debug)]
+pub enum Event {
+    /// A lane is ready. Of messages: no channel is subscribed yet.
+    Up(Use),
+    /// A lane has failed. What waited on it was handed back before.
+    Down(Use),
+    /// The answer to a command, or to a subscription once all of its channels are confirmed.
+    Reply(u64, Reply),
+    /// The command failed with its lane. False: it certainly had no effect.
+    Failed(u64, bool),
+    /// Somebody published into a channel.
+    Message(bytes::Bytes, bytes::Bytes),
+    /// Messages of this channel arrive from here on.
+    Subscribed(bytes::Bytes),
+    /// Messages of this channel arrive no more, perhaps without anybody having asked for it.
+    Unsubscribed(bytes::Bytes),
+}
+
+/// See the module.
+pub struct Client {
+    options: ClientOptions,
+    commands: Lane,
+    messages: Lane,
+}
+
+impl Client {
+    /// A client that connects in its first turn.
+    pub fn new(options: ClientOptions) -> Self {
+        let seed = options.seed;
+        let (commands, messages) = (Lane::new(Use::Commands, seed), Lane::new(Use::Messages, seed.rotate_left(32)));
+        Self { options, commands, messages }
+    }
+
+    /// Whether a connection of the driver is this client's.
+    pub fn has(&self, conn: ConnId) -> bool {
+        self.commands.has(conn) || self.messages.has(conn)
+    }
+
+    /// Whether commands are taken now.
+    pub fn is_up(&mut self) -> bool {
+        self.commands.open().is_some()
+    }
+
+    /// Sends one command. Its answer, or its failure, comes as an event with `token`.
+    ///
+    /// # Errors
+    /// Not connected, or too much waits. Nothing was sent.
+    pub fn send(&mut self, token: u64, now_ms: u64, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
+        let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
+        opened(&mut self.commands)?.send(token, deadline_ms, write)
+    }
+
+    /// Subscribes to channels, with one command.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub fn subscribe(&mut self, token: u64, now_ms: u64, channels: &[&[u8]]) -> Result<(), SendError> {
+        let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
+        opened(&mut self.messages)?.subscribe(token, channels, false, deadline_ms)
+    }
+
+    /// Ends subscriptions, with one command.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub fn unsubscribe(&mut self, token: u64, now_ms: u64, channels: &[&[u8]]) -> Result<(), SendError> {
+        let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
+        opened(&mut self.messages)?.unsubscribe(token, channels, false, deadline_ms)
+    }
+
+    /// Once per turn, before anything is sent: connects, and notices what is overdue.
+    pub fn turn(&mut self, driver: &mut Driver, events: &mut impl FnMut(Event)) {
+        let ClientOptions { endpoint, connect_timeout_ms, .. } = &self.options;
+        for (lane, what) in [(&mut self.commands, Use::Commands), (&mut self.messages, Use::Messages)] {
+            lane.turn(driver, endpoint, *connect_timeout_ms, &mut |told| events(event(what, told)));
+        }
+    }
+
+    /// `Handler::dialled`, for a connection of this client.
+    pub fn dialled(&mut self, driver: &mut Driver, conn: ConnId) {
+        let now_ms = driver.now_ms();
+        if let Some((lane, _)) = lane_of(&mut self.commands, &mut self.messages, conn) {
+            lane.dialled(conn, &self.options.handshake, now_ms);
+        }
+    }
+
+    /// `Handler::bytes`.
+    pub fn bytes(&mut self, driver: &mut Driver, conn: ConnId, data: &[u8], events: &mut impl FnMut(Event)) {
+        if let Some((lane, what)) = lane_of(&mut self.commands, &mut self.messages, conn) {
+            lane.bytes(driver, &self.options.endpoint, data, &mut |told| events(event(what, told)));
+        }
+    }
+
+    /// `Handler::closed`. Nothing for a connection that this client has given up already.
+    pub fn closed(&mut self, driver: &mut Driver, conn: ConnId, why: Closed, events: &mut impl FnMut(Event)) {
+        let now_ms = driver.now_ms();
+        if let Some((lane, what)) = lane_of(&mut self.commands, &mut self.messages, conn) {
+            lane.closed(&self.options.endpoint, why, now_ms, &mut |told| events(event(what, told)));
+        }
+    }
+
+    /// Once per turn, after everything was sent: one send for each lane.
+    pub fn flush(&mut self, driver: &mut Driver) {
+        self.commands.flush(driver);
+        self.messages.flush(driver);
+    }
+}
+
+fn opened(lane: &mut Lane) -> Result<&mut Connection, SendError> {
+    lane.open().ok_or(SendError::Failed)
+}
+
+fn lane_of<'a>(commands: &'a mut Lane, messages: &'a mut Lane, conn: ConnId) -> Option<(&'a mut Lane, Use)> {
+    let lanes = [(commands, Use::Commands), (messages, Use::Messages)];
+    lanes.into_iter().find(|(lane, _)| lane.has(conn))
+}
+
+fn event(what: Use, told: Told) -> Event {
+    match told {
+        Told::Up => Event::Up(what),
+        Told::Down => Event::Down(what),
+        Told::Heard(Incoming::Reply { token, reply }) => Event::Reply(token, reply),
+        Told::Heard(Incoming::Failed { token, sent, .. }) => Event::Failed(token, sent),
+        Told::Heard(Incoming::Message { channel, payload, .. }) => Event::Message(channel, payload),
+        Told::Heard(Incoming::Subscribed { channel, .. }) => Event::Subscribed(channel),
+        Told::Heard(Incoming::Unsubscribed { channel, .. }) => Event::Unsubscribed(channel),
+    }
+}

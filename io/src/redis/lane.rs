@@ -1,0 +1,207 @@
+//! One connection to Redis on the driver, for as long as the core lives: dialled, greeted, and made anew when it fails.
+//!
+//! On a core's thread. The driver tells what happens to the connection; once per turn the lane looks at its deadlines,
+//! and what is to be sent goes out in one frame. A streak of failures is two log lines: when it begins and when it ends.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gyre_proto::ids::ConnId;
+
+use super::connection::{Connection, Incoming};
+use super::handshake::Handshake;
+use crate::driver::{Closed, Dial, Driver, Target, Then};
+use crate::limits::{REDIS_FLUSH_BYTES, REDIS_RETRY_MS};
+use crate::palette::FrameKind;
+
+/// Where a Redis listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// On TCP.
+    Internet(SocketAddr),
+    /// On a Unix socket.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Internet(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What a lane is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Commands and their replies.
+    Commands,
+    /// Subscriptions and messages.
+    Messages,
+}
+
+/// What a lane has to tell.
+pub(super) enum Told {
+    /// Greeted: it takes commands from here on.
+    Up,
+    /// It has failed; what waited was handed back before this.
+    Down,
+    Heard(Incoming),
+}
+
+pub(super) struct Lane {
+    what: Use,
+    state: State,
+    /// Failures since it was last up.
+    failures: u32,
+    /// Of the delay before the next attempt.
+    rng: u64,
+}
+
+enum State {
+    Down { retry_at_ms: u64 },
+    Dialling(ConnId),
+    Open { conn: ConnId, connection: Box<Connection>, is_up: bool },
+}
+
+impl Lane {
+    pub(super) fn new(what: Use, seed: u64) -> Self {
+        Self { what, state: State::Down { retry_at_ms: 0 }, failures: 0, rng: seed | 1 }
+    }
+
+    pub(super) fn has(&self, conn: ConnId) -> bool {
+        matches!(self.state, State::Dialling(own) | State::Open { conn: own, .. } if own == conn)
+    }
+
+    /// The connection, once it takes commands.
+    pub(super) fn open(&mut self) -> Option<&mut Connection> {
+        match &mut self.state {
+            State::Open { connection, is_up: true, .. } => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// Once per turn: dials when it is time to, and ends a connection that does not answer.
+    pub(super) fn turn(
+        &mut self,
+        driver: &mut Driver,
+        endpoint: &Endpoint,
+        connect_timeout_ms: u64,
+        tell: &mut impl FnMut(Told),
+    ) {
+        let now_ms = driver.now_ms();
+        match &mut self.state {
+            State::Down { retry_at_ms } if *retry_at_ms <= now_ms => {
+                let target = match endpoint {
+                    Endpoint::Internet(address) => Target::Internet(*address),
+                    Endpoint::Unix(path) => Target::Unix(path),
+                };
+                match driver.dial(Dial { target, source: None, timeout_ms: connect_timeout_ms, then: Then::Raw }) {
+                    Ok(conn) => self.state = State::Dialling(conn),
+                    Err(error) => self.failed(endpoint, &error.to_string(), now_ms, tell),
+                }
+            }
+            State::Open { conn, connection, .. } => {
+                connection.expire(now_ms, &mut |incoming| tell(Told::Heard(incoming)));
+                let conn = *conn;
+                self.look(driver, endpoint, conn, tell);
+            }
+            State::Down { .. } | State::Dialling(_) => {}
+        }
+        if let Some(at_ms) = self.next_ms() {
+            driver.wake_within(Duration::from_millis(at_ms.saturating_sub(now_ms)));
+        }
+    }
+
+    /// The connection is there: the greeting goes out.
+    pub(super) fn dialled(&mut self, conn: ConnId, handshake: &Handshake, now_ms: u64) {
+        let connection = Box::new(Connection::new(handshake.clone(), now_ms));
+        self.state = State::Open { conn, connection, is_up: false };
+    }
+
+    pub(super) fn bytes(&mut self, driver: &mut Driver, endpoint: &Endpoint, data: &[u8], tell: &mut impl FnMut(Told)) {
+        let State::Open { conn, connection, .. } = &mut self.state else { return };
+        connection.received(data, driver.now_ms(), &mut |incoming| tell(Told::Heard(incoming)));
+        let conn = *conn;
+        self.look(driver, endpoint, conn, tell);
+    }
+
+    /// The connection has ended, or never began.
+    pub(super) fn closed(&mut self, endpoint: &Endpoint, why: Closed, now_ms: u64, tell: &mut impl FnMut(Told)) {
+        let why = match (&mut self.state, why) {
+            (State::Open { connection, .. }, _) => {
+                connection.closed(&mut |incoming| tell(Told::Heard(incoming)));
+                "redis closed the connection".to_owned()
+            }
+            (_, Closed::Unreachable(errno)) => std::io::Error::from_raw_os_error(errno).to_string(),
+            (_, Closed::DialTimeout) => "no connection in time (connect_timeout)".to_owned(),
+            (_, why) => format!("{why:?}"),
+        };
+        self.failed(endpoint, &why, now_ms, tell);
+    }
+
+    /// Hands what is to be sent to the driver, at most so much at a time: what the socket does not take stays here.
+    pub(super) fn flush(&mut self, driver: &mut Driver) {
+        let State::Open { conn, connection, .. } = &mut self.state else { return };
+        if connection.output().is_empty() || driver.unsent(*conn) > 0 {
+            return;
+        }
+        let output = connection.output();
+        let taken = output.len().min(REDIS_FLUSH_BYTES);
+        let frame = driver.frame(FrameKind::Raw, &output[..taken]);
+        driver.push(*conn, frame);
+        if taken < output.len() {
+            // Nothing else might begin the turn for the rest.
+            driver.wake_within(Duration::ZERO);
+        }
+        connection.output_taken(taken);
+    }
+
+    /// What has become of the connection by what it just heard.
+    fn look(&mut self, driver: &mut Driver, endpoint: &Endpoint, conn: ConnId, tell: &mut impl FnMut(Told)) {
+        let State::Open { connection, is_up, .. } = &mut self.state else { return };
+        if let Some(why) = connection.failure() {
+            let why = why.to_string();
+            driver.abort(conn);
+            return self.failed(endpoint, &why, driver.now_ms(), tell);
+        }
+        if connection.is_ready() && !*is_up {
+            *is_up = true;
+            if self.failures > 0 {
+                let (failures, what) = (self.failures, self.what);
+                tracing::info!(redis = %endpoint, ?what, failures, "connected to redis again");
+            }
+            self.failures = 0;
+            tell(Told::Up);
+        }
+    }
+
+    fn failed(&mut self, endpoint: &Endpoint, why: &str, now_ms: u64, tell: &mut impl FnMut(Told)) {
+        if self.failures == 0 {
+            let what = self.what;
+            tracing::error!(redis = %endpoint, ?what, why, "no connection to redis; it is tried again until there is one");
+        }
+        self.failures += 1;
+        self.state = State::Down { retry_at_ms: now_ms + self.delay_ms() };
+        tell(Told::Down);
+    }
+
+    /// Between one and two times the least delay: many cores and nodes lose their connections at the same time.
+    fn delay_ms(&mut self) -> u64 {
+        self.rng ^= self.rng << 13;
+        self.rng ^= self.rng >> 7;
+        self.rng ^= self.rng << 17;
+        REDIS_RETRY_MS + self.rng % REDIS_RETRY_MS
+    }
+
+    fn next_ms(&self) -> Option<u64> {
+        match &self.state {
+            State::Down { retry_at_ms } => Some(*retry_at_ms),
+            // The driver watches over the time to connect.
+            State::Dialling(_) => None,
+            State::Open { connection, .. } => connection.next_deadline(),
+        }
+    }
+}

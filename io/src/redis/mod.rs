@@ -1,0 +1,28 @@
+//! Redis, as a core speaks to it. `connection` is the protocol without a connection: bytes in, replies and messages out.
+//! `lane` puts it on a connection of the driver and makes a new one when that fails; `client` is the pair of lanes that a
+//! core has to one server.
+//!
+//! Runs on a core's thread inside its turn. `connection` knows no socket, no clock (milliseconds are arguments) and no
+//! driver: what arrived is handed in, what lies in the output buffer is sent, once per turn. So every split point and
+//! every broken byte can be tried in a test, and a simulated Redis can sit on the other side.
+//! It never blocks, never retries and never panics on what Redis, or something that is not Redis, sends.
+
+mod client;
+mod command;
+mod connection;
+mod failure;
+mod handshake;
+mod lane;
+mod pubsub;
+mod reply;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, ClientOptions, Event};
+pub use command::Command;
+pub use connection::{Connection, Incoming, SendError};
+pub use failure::Failure;
+pub use handshake::{Greeting, Handshake};
+pub use lane::{Endpoint, Use};
+pub use reply::{Reply, ReplyError};
