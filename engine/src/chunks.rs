@@ -47,6 +47,11 @@ impl<T> Chunks<T> {
         self.len
     }
 
+    /// All indexes in use are below this one.
+    pub(crate) fn bound(&self) -> u32 {
+        (self.chunks.len() * ENTRIES) as u32
+    }
+
     /// Puts an entry at the lowest free index.
     pub(crate) fn insert(&mut self, entry: T) -> u32 {
         while let Some(chunk) = self.chunks.get(self.room_from) {

@@ -14,13 +14,15 @@ use gyre_proto::ids::{ConnId, CoreId};
 use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 
+use crate::calls::Homes;
 use crate::counters::Counters;
-use crate::home::{Home, Outcome};
+use crate::home::Home;
 use crate::hub::{ChannelId, Hub};
 use crate::limits::{CORES_MAX, PENDING_COMMANDS_BYTES_MAX};
 use crate::message::{Caller, HomeCall, HomeReply, HomeRequest, HomeResponse, Message};
 use crate::now::Now;
 use crate::outlet::Outlet;
+use crate::remote::Remote;
 use crate::rules::Rules;
 use crate::seats::Seats;
 use crate::session::{ClientId, Heartbeat, Pending, Phase, Session, Work};
@@ -38,7 +40,8 @@ pub struct Engine {
     pub(crate) rng: fastrand::Rng,
     pub(crate) sessions: Sessions,
     pub(crate) hub: Hub,
-    pub(crate) home: Home,
+    pub(crate) home: Homes,
+    pub(crate) is_stored: bool,
     /// Channels with a fan-out in progress.
     pub(crate) fan_outs: VecDeque<ChannelId>,
     /// Users whose home is this core, and on how many cores they have connections.
@@ -61,6 +64,8 @@ pub struct EngineOptions {
     pub rules: Arc<Rules>,
     /// As clients see it.
     pub version: Arc<str>,
+    /// Channels are kept in a store outside of the process ([`Outlet::store`]), not in memory.
+    pub is_stored: bool,
     /// Feeds epochs, ping jitter and hash tables; different on every core and start.
     pub seed: u64,
 }
@@ -89,7 +94,11 @@ impl Engine {
             rng: fastrand::Rng::with_seed(options.seed),
             sessions: Sessions::new(options.seed),
             hub: Hub::new(options.seed),
-            home: Home::new(options.seed),
+            is_stored: options.is_stored,
+            home: match options.is_stored {
+                true => Homes::Store(Box::new(Remote::new(options.seed))),
+                false => Homes::Memory(Box::new(Home::new(options.seed))),
+            },
             fan_outs: VecDeque::new(),
             users: hashbrown::HashMap::with_hasher(hasher),
             seats: Seats::new(options.seed),
@@ -106,7 +115,7 @@ impl Engine {
 
     /// Drops what has expired and continues fan-outs; called every turn. `true` = there is more to do at once.
     pub fn turn(&mut self, out: &mut dyn Outlet) -> bool {
-        self.home.sweep(self.now.mono_ms);
+        self.sweep_homes(out);
         let is_closing = self.continue_shutdown(out);
         self.continue_fan_outs(out) || is_closing
     }
@@ -187,10 +196,10 @@ impl Engine {
 
     /// Runs a command, or puts it behind the one that waits. Publications to the same core need not wait for each other.
     fn accept(&mut self, conn: ConnId, command: Command, bytes: usize, out: &mut dyn Outlet) {
-        let cores = self.cores;
+        let (cores, is_stored) = (self.cores, self.is_stored);
         let Some(session) = self.sessions.of_mut(conn) else { return };
         if let Some(pending) = &mut session.pending
-            && !pending.is_joined_by(&command, cores)
+            && !pending.is_joined_by(&command, cores, is_stored)
         {
             let charge = bytes + size_of::<Command>();
             pending.queue_bytes += charge;
@@ -236,7 +245,7 @@ impl Engine {
                 self.unsubscribe_with_push(conn, slot, &why, out);
             }
         }
-        let cores = self.cores;
+        let (cores, is_stored) = (self.cores, self.is_stored);
         while let Some((command, charge)) = parked.queue.pop_front() {
             parked.queue_bytes -= charge;
             let Some(session) = self.sessions.of_mut(conn) else { return };
@@ -244,7 +253,7 @@ impl Engine {
                 return;
             }
             if let Some(pending) = &mut session.pending
-                && !pending.is_joined_by(&command, cores)
+                && !pending.is_joined_by(&command, cores, is_stored)
             {
                 // The rest waits on, as it is: a command that parks costs no look at those behind it.
                 parked.queue.push_front((command, charge));
@@ -262,7 +271,10 @@ impl Engine {
             Message::Call(request) => {
                 let HomeRequest { caller, channel, call } = *request;
                 let is_refused = matches!(call, HomeCall::Publish(_)) && out.is_congested();
-                let reply = if is_refused { Some(HomeReply::Congested) } else { self.home_call(&channel, call, out) };
+                let reply = match is_refused {
+                    true => Some(HomeReply::Congested),
+                    false => self.home_call(caller, &channel, call, out),
+                };
                 if let Some(reply) = reply {
                     let core = match caller {
                         Caller::None => return,
@@ -271,17 +283,7 @@ impl Engine {
                     out.send(core, Message::Reply(Box::new(HomeResponse { caller, channel, reply })));
                 }
             }
-            Message::Reply(response) => {
-                let HomeResponse { caller, channel, reply } = *response;
-                match (caller, reply) {
-                    (Caller::None, HomeReply::PositionLost(held)) => self.position_lost(&channel, held, out),
-                    (Caller::None, _) => {}
-                    (Caller::Session { conn, seq, .. }, reply) => {
-                        self.facts(conn, seq, &channel, reply, out);
-                    }
-                    (Caller::Api { call, .. }, reply) => out.answer(call, reply),
-                }
-            }
+            Message::Reply(response) => self.replied(*response, out),
             Message::Deliver(delivery) => self.deliver(delivery, out),
             Message::Act(act) => self.act(&act, out),
             Message::Survey(survey) => self.survey(*survey, out),
@@ -292,60 +294,6 @@ impl Engine {
             Message::GiveSeatBack(user) => self.free_seat(&user),
             Message::Rules(rules) => self.rules = rules,
         }
-    }
-
-    /// Asks the home core of a channel. `Some` = it is this core, or nothing remains to be waited for.
-    pub(crate) fn call_home(
-        &mut self,
-        caller: Caller,
-        channel: &str,
-        call: HomeCall,
-        out: &mut dyn Outlet,
-    ) -> Option<HomeReply> {
-        let home = home_of(channel, self.cores);
-        if home == self.core {
-            return self.home_call(channel, call, out);
-        }
-        out.send(home, Message::Call(Box::new(HomeRequest { caller, channel: channel.into(), call })));
-        None
-    }
-
-    /// Runs a call on a channel whose home this core is, and sends off the delivery it leads to.
-    fn home_call(&mut self, channel: &str, call: HomeCall, out: &mut dyn Outlet) -> Option<HomeReply> {
-        self.counters.count_call(&call);
-        let asker = match &call {
-            HomeCall::CheckPosition { core, .. } => Some(*core),
-            _ => None,
-        };
-        let Outcome { reply, delivery } = self.home.call(channel, call, self.now.mono_ms);
-        if let Some((delivery, interest)) = delivery {
-            // Here last: it may end subscriptions, and the others must not hear of that first.
-            let mut is_for_here = false;
-            for core in interest.cores() {
-                match core == self.core {
-                    true => is_for_here = true,
-                    false => out.send(core, Message::Deliver(Arc::clone(&delivery))),
-                }
-            }
-            if is_for_here {
-                self.deliver(delivery, out);
-            }
-        }
-        // Nobody waits for a lost position: it is told to the core that asked, or acted on right here.
-        if let (Some(HomeReply::PositionLost(held)), Some(asker)) = (&reply, asker) {
-            if asker == self.core {
-                self.position_lost(channel, *held, out);
-            } else {
-                let response = HomeResponse {
-                    caller: Caller::None,
-                    channel: channel.into(),
-                    reply: HomeReply::PositionLost(*held),
-                };
-                out.send(asker, Message::Reply(Box::new(response)));
-            }
-            return None;
-        }
-        reply
     }
 
     /// Sessions of this core, connected or not.

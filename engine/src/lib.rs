@@ -12,6 +12,7 @@
 
 mod acts;
 mod by_name;
+mod calls;
 mod chunks;
 mod commands;
 mod counters;
@@ -25,11 +26,14 @@ mod message;
 mod now;
 mod outlet;
 mod position;
+mod remote;
 mod replies;
 pub mod rules;
+pub mod scripts;
 mod seats;
 mod session;
 mod sessions;
+mod store;
 mod subscription;
 mod timers;
 pub mod token;
@@ -43,3 +47,4 @@ pub use outlet::{FrameId, Outlet};
 pub use position::{Epoch, Position};
 pub use seats::{SeatAnswer, SeatRequest};
 pub use session::ClientId;
+pub use store::{Heard, StoreCall, StorePublish, StoreRead, StoreReply, Ticket};

@@ -34,5 +34,15 @@ pub const IDEMPOTENCY_TTL_MS: u64 = 300_000;
 /// Longest time to expiry shown to a client, in seconds: 365 days (auth.md 2.5).
 pub const EXPIRY_MAX_S: i64 = 365 * 24 * 3600;
 
+/// Publications of one channel remembered for subscribers whose position is being read from the store. A read takes about
+/// a millisecond; one that is overtaken by more than these is repeated.
+pub const HEARD_MEANWHILE_MAX: usize = 4096;
+
+/// Reads of the position for one subscribe, should publications overtake them, before it is answered with error 100.
+pub const READS_PER_SUBSCRIBE_MAX: u8 = 3;
+
+/// How long a channel without subscribers is heard on, in ms: clients that reconnect at once cost the store nothing.
+pub const HEARING_LINGER_MS: u64 = 1_000;
+
 const _: () = assert!(CORES_MAX <= u128::BITS as usize);
 const _: () = assert!(FAN_OUT_SLICE < FAN_OUT_QUEUE_MAX);

@@ -251,6 +251,8 @@ pub enum HomeReply {
         /// Distinct users.
         users: u32,
     },
+    /// The store could not be asked (error 100).
+    Unavailable,
     /// The stream is no longer where the core believes it is.
     PositionLost(Position),
 }

@@ -8,6 +8,7 @@ use gyre_proto::codes::Disconnect;
 use gyre_proto::ids::{ConnId, CoreId};
 
 use crate::message::{CallId, HomeReply, Message, SurveyReply};
+use crate::store::{StoreCall, Ticket};
 
 /// A prepared push on the palette of this core. Valid until the end of the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,10 @@ pub trait Outlet {
     fn answer(&mut self, call: CallId, reply: HomeReply);
     /// Hands one core's part of a survey to the call that asked for it.
     fn surveyed(&mut self, call: CallId, reply: SurveyReply);
+    /// Asks the store about a channel whose home is this core. False = it cannot be asked now, and nothing was done.
+    /// Otherwise one [`crate::Engine::stored`] follows, never from inside this call. Only called where the store keeps
+    /// the channels ([`crate::EngineOptions::is_stored`]).
+    fn store(&mut self, ticket: Ticket, channel: &str, call: StoreCall<'_>) -> bool;
     /// Whether other cores cannot keep up with this one; new publications are refused then.
     fn is_congested(&self) -> bool;
 }

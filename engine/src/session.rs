@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -117,16 +118,31 @@ pub(crate) struct Pending {
 impl Pending {
     /// Whether the command may run although this one waits: a publication behind others to the same core keeps its
     /// place by the order of the ring.
-    pub(crate) fn is_joined_by(&self, command: &Command, cores: u16) -> bool {
+    pub(crate) fn is_joined_by(&self, command: &Command, cores: u16, is_stored: bool) -> bool {
         match (&self.work, &command.publish) {
-            (Work::Publish { home, ids }, Some(request)) => {
+            (Work::Publish { lane, ids }, Some(request)) => {
                 self.queue.is_empty()
                     && ids.len() < PUBLISHES_IN_FLIGHT_MAX
                     && command.id != 0
-                    && home_of(&request.channel, cores) == *home
+                    && Lane::of(&request.channel, cores, is_stored) == *lane
             }
             _ => false,
         }
+    }
+}
+
+/// Publications whose results come back in the order in which they were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lane {
+    home: CoreId,
+    /// A store keeps the order of one channel only; 0 where there is none.
+    channel: u64,
+}
+
+impl Lane {
+    pub(crate) fn of(channel: &str, cores: u16, is_stored: bool) -> Self {
+        let hash = || foldhash::fast::FixedState::with_seed(0).hash_one(channel);
+        Self { home: home_of(channel, cores), channel: if is_stored { hash() } else { 0 } }
     }
 }
 
@@ -142,7 +158,7 @@ pub(crate) enum Work {
     },
     /// Publications on their way to one other core, which confirms them in this order.
     Publish {
-        home: CoreId,
+        lane: Lane,
         /// With an error: refused already, told in its turn.
         ids: VecDeque<(u32, Option<Error>)>,
     },

@@ -45,6 +45,10 @@ pub(crate) struct Plan {
     pub(crate) id: Option<ChannelId>,
 }
 
+/// The store of the channel cannot be asked (error 100).
+#[derive(Debug)]
+pub(crate) struct Unavailable;
+
 impl Plan {
     pub(crate) fn new(channel: &str, grants: &Grants) -> Self {
         let mut flags = 0;
@@ -78,14 +82,15 @@ impl Plan {
 }
 
 impl Engine {
-    /// Reserves the channel and asks its home core. `Some` = answered at once.
+    /// Reserves the channel and asks its home core. `Some` = answered at once; `Err` = the store cannot be asked, and the
+    /// reservation is given back.
     pub(crate) fn begin_subscription(
         &mut self,
         conn: ConnId,
         seq: u32,
         plan: &mut Plan,
         out: &mut dyn Outlet,
-    ) -> Option<SubscribeFacts> {
+    ) -> Option<Result<SubscribeFacts, Unavailable>> {
         let session = self.sessions.of(conn)?;
         let encoding = session.encoding;
         let member =
@@ -101,8 +106,11 @@ impl Engine {
         let call = HomeCall::Subscribe(SubscribeCall { core: self.core, encoding, member, position });
         let caller = Caller::Session { core: self.core, conn, seq };
         match self.call_home(caller, &plan.channel, call, out)? {
-            HomeReply::Subscribed(facts) => Some(facts),
-            _ => None,
+            HomeReply::Subscribed(facts) => Some(Ok(facts)),
+            _ => {
+                self.cancel_subscription(conn, plan, out);
+                Some(Err(Unavailable))
+            }
         }
     }
 

@@ -42,6 +42,7 @@ impl CoreHandler {
             cores: settings.cores,
             rules: Arc::clone(&settings.rules),
             version: Arc::clone(&settings.version),
+            is_stored: false,
             seed,
         });
         let core = Core {

@@ -1,6 +1,6 @@
 //! The engine's outlet on a real core: frames go to the driver, messages to the mesh, answers to waiting HTTP tasks.
 
-use gyre_engine::{CallId, FrameId, HomeReply, Message, Outlet, SurveyReply};
+use gyre_engine::{CallId, FrameId, HomeReply, Message, Outlet, StoreCall, SurveyReply, Ticket};
 use gyre_io::mesh::Port;
 use gyre_io::{Driver, FrameKind};
 use gyre_proto::Encoding;
@@ -62,6 +62,11 @@ impl Outlet for Hands<'_> {
 
     fn surveyed(&mut self, call: CallId, reply: SurveyReply) {
         self.calls.part(call, reply);
+    }
+
+    fn store(&mut self, _ticket: Ticket, _channel: &str, _call: StoreCall<'_>) -> bool {
+        // Every channel is kept in memory.
+        false
     }
 
     fn is_congested(&self) -> bool {

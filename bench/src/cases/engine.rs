@@ -49,8 +49,14 @@ impl Core {
         rules.client.allow_anonymous_connect_without_token = true;
         rules.tokens = Verifiers { connection: verifier(), subscription: None };
         let history = HistoryOptions::of(&rules, "any");
-        let options =
-            EngineOptions { core: CoreId(0), cores: 1, rules: Arc::new(rules), version: "bench".into(), seed: 7 };
+        let options = EngineOptions {
+            core: CoreId(0),
+            cores: 1,
+            rules: Arc::new(rules),
+            version: "bench".into(),
+            is_stored: false,
+            seed: 7,
+        };
         let mut engine = Engine::new(options);
         engine.set_now(NOW);
         Self { engine, hands: Hands::default(), history, connections: 0 }

@@ -2,7 +2,7 @@
 //!
 //! Cheap on purpose, so that what is measured is the engine. The palette is an index, an outbox is a number.
 
-use gyre_engine::{CallId, FrameId, HomeReply, Message, Outlet, SurveyReply};
+use gyre_engine::{CallId, FrameId, HomeReply, Message, Outlet, StoreCall, SurveyReply, Ticket};
 use gyre_proto::Encoding;
 use gyre_proto::codes::Disconnect;
 use gyre_proto::ids::{ConnId, CoreId};
@@ -42,6 +42,10 @@ impl Outlet for Hands {
     fn answer(&mut self, _call: CallId, _reply: HomeReply) {}
 
     fn surveyed(&mut self, _call: CallId, _reply: SurveyReply) {}
+
+    fn store(&mut self, _ticket: Ticket, _channel: &str, _call: StoreCall<'_>) -> bool {
+        false
+    }
 
     fn is_congested(&self) -> bool {
         false

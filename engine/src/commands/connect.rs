@@ -15,7 +15,7 @@ use crate::outlet::Outlet;
 use crate::replies::Refused;
 use crate::rules::{self, Asked, Requested};
 use crate::session::{ClientId, Entering, Heartbeat, Joining, Phase, Work};
-use crate::subscription::Plan;
+use crate::subscription::{Plan, Unavailable};
 use crate::token::{ConnectionToken, SubscriptionClaims, TokenError};
 
 /// Why a connect ends without a session.
@@ -190,14 +190,19 @@ impl Engine {
         for mut plan in plans {
             let facts = self.begin_subscription(conn, seq, &mut plan, out);
             let Some(mut pending) = self.sessions.of_mut(conn).and_then(|s| s.pending.take()) else { return };
+            let is_unavailable = matches!(facts, Some(Err(_)));
             if let Work::Connect(joining) = &mut pending.work {
                 match facts {
-                    Some(facts) => self.join_server_side(conn, plan, facts, joining, out),
+                    Some(Ok(facts)) => self.join_server_side(conn, plan, facts, joining, out),
+                    Some(Err(Unavailable)) => {}
                     None => joining.waiting.push(plan),
                 }
             }
             let Some(session) = self.sessions.of_mut(conn) else { return };
             session.pending = Some(pending);
+            if is_unavailable {
+                return self.disconnect(conn, &Disconnect::INTERNAL, out);
+            }
         }
         let Some(mut pending) = self.sessions.of_mut(conn).and_then(|s| s.pending.take()) else { return };
         match &mut pending.work {

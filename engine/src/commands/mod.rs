@@ -98,10 +98,27 @@ impl Engine {
             (Work::Subscribe { id, plan }, HomeReply::Subscribed(facts)) => {
                 self.subscribe_commit(conn, *id, plan, facts, out);
             }
-            (Work::Publish { ids, .. }, reply @ (HomeReply::Published(_) | HomeReply::Congested)) => {
+            (Work::Subscribe { id, plan }, HomeReply::Unavailable) => {
+                self.cancel_subscription(conn, plan, out);
+                self.subscribe_unavailable(conn, *id, &plan.channel, out);
+            }
+            (Work::Connect(_), HomeReply::Unavailable) => {
+                // With the others that wait, which the end gives back.
+                if let Some(session) = self.sessions.of_mut(conn) {
+                    session.pending = Some(pending);
+                }
+                return self.disconnect(conn, &Disconnect::INTERNAL, out);
+            }
+            (Work::History { id } | Work::Presence { id } | Work::PresenceStats { id }, HomeReply::Unavailable) => {
+                self.reply_error(conn, *id, Error::INTERNAL, out)
+            }
+            (
+                Work::Publish { ids, .. },
+                reply @ (HomeReply::Published(_) | HomeReply::Congested | HomeReply::Unavailable),
+            ) => {
                 let Some((id, _)) = ids.pop_front() else { return };
                 match reply {
-                    HomeReply::Congested => {
+                    HomeReply::Congested | HomeReply::Unavailable => {
                         self.refuse(conn, id, Refused { command: "publish", channel }, Error::INTERNAL, out)
                     }
                     _ => self.published(conn, id, out),

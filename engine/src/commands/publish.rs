@@ -7,12 +7,12 @@ use gyre_proto::client::{Publication, PublishRequest};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::{Engine, home_of};
-use crate::message::{Caller, HistoryOptions, HomeCall, PublishCall};
+use crate::engine::Engine;
+use crate::message::{Caller, HistoryOptions, HomeCall, HomeReply, PublishCall};
 use crate::outlet::Outlet;
 use crate::replies::Refused;
 use crate::rules;
-use crate::session::{Session, Work};
+use crate::session::{Lane, Session, Work};
 
 impl Engine {
     pub(super) fn publish(&mut self, conn: ConnId, id: u32, request: PublishRequest, out: &mut dyn Outlet) {
@@ -38,13 +38,17 @@ impl Engine {
         let joined = session.pending.as_ref().map(|pending| pending.seq);
         let seq = joined.unwrap_or_else(|| self.next_seq(conn));
         let caller = Caller::Session { core: self.core, conn, seq };
-        if self.call_home(caller, &request.channel, call, out).is_some() {
-            return self.published(conn, id, out);
+        match self.call_home(caller, &request.channel, call, out) {
+            Some(HomeReply::Unavailable) => {
+                return self.refuse_in_turn(conn, id, &request.channel, Error::INTERNAL, out);
+            }
+            Some(_) => return self.published(conn, id, out),
+            None => {}
         }
         match self.sessions.of_mut(conn).and_then(|session| session.pending.as_mut()) {
             None => {
-                let home = home_of(&request.channel, self.cores);
-                self.park(conn, seq, Work::Publish { home, ids: VecDeque::from([(id, None)]) });
+                let lane = Lane::of(&request.channel, self.cores, self.is_stored);
+                self.park(conn, seq, Work::Publish { lane, ids: VecDeque::from([(id, None)]) });
             }
             Some(pending) => {
                 if let Work::Publish { ids, .. } = &mut pending.work {

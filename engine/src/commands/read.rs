@@ -108,6 +108,10 @@ impl Engine {
             (Some(HomeReply::PresenceStats { clients, users }), Work::PresenceStats { id }) => {
                 self.presence_stats_read(conn, id, clients, users, out);
             }
+            (
+                Some(HomeReply::Unavailable),
+                Work::History { id } | Work::Presence { id } | Work::PresenceStats { id },
+            ) => self.reply_error(conn, id, Error::INTERNAL, out),
             (_, work) => self.park(conn, seq, work),
         }
     }

@@ -13,7 +13,7 @@ use crate::outlet::Outlet;
 use crate::replies::Refused;
 use crate::rules::{self, Asked, Overrides};
 use crate::session::Work;
-use crate::subscription::Plan;
+use crate::subscription::{Plan, Unavailable};
 use crate::token::{SubscriptionToken, TokenError};
 
 /// Flag of a subscribe request: answer 112 rather than an unrecovered success.
@@ -48,7 +48,8 @@ impl Engine {
         };
         let seq = self.next_seq(conn);
         match self.begin_subscription(conn, seq, &mut plan, out) {
-            Some(facts) => self.subscribe_commit(conn, id, &plan, facts, out),
+            Some(Ok(facts)) => self.subscribe_commit(conn, id, &plan, facts, out),
+            Some(Err(Unavailable)) => self.subscribe_unavailable(conn, id, &plan.channel, out),
             None => self.park(conn, seq, Work::Subscribe { id, plan: Box::new(plan) }),
         }
     }
@@ -169,6 +170,11 @@ impl Engine {
             let info = Arc::new(session.client_info(&plan.info));
             self.announce(conn, &plan.channel, info, out);
         }
+    }
+
+    /// Other than upstream, which closes the connection: the SDK asks again for this channel alone, with a backoff.
+    pub(super) fn subscribe_unavailable(&mut self, conn: ConnId, id: u32, channel: &str, out: &mut dyn Outlet) {
+        self.refuse(conn, id, Refused { command: "subscribe", channel }, Error::INTERNAL, out);
     }
 
     pub(super) fn unsubscribe(&mut self, conn: ConnId, id: u32, channel: &str, out: &mut dyn Outlet) {

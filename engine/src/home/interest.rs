@@ -45,7 +45,7 @@ impl Interest {
 
 /// The masks as a channel keeps them. Most channels have all their subscribers on one core.
 #[derive(Debug)]
-pub(super) enum Interested {
+pub(crate) enum Interested {
     /// One core for each encoding, or none.
     Cores {
         json: Option<CoreId>,
@@ -61,7 +61,7 @@ impl Default for Interested {
 }
 
 impl Interested {
-    pub(super) fn masks(&self) -> Interest {
+    pub(crate) fn masks(&self) -> Interest {
         let bit = |core: &Option<CoreId>| core.map_or(0, |core| 1 << core.0);
         match self {
             Self::Cores { json, protobuf } => Interest { json: bit(json), protobuf: bit(protobuf) },
@@ -69,7 +69,7 @@ impl Interested {
         }
     }
 
-    pub(super) fn add(&mut self, core: CoreId, encoding: Encoding) {
+    pub(crate) fn add(&mut self, core: CoreId, encoding: Encoding) {
         if let Some(only) = self.only_mut(encoding)
             && only.is_none_or(|known| known == core)
         {
@@ -81,7 +81,7 @@ impl Interested {
         *self = Self::Masks(Box::new(masks));
     }
 
-    pub(super) fn remove(&mut self, core: CoreId, encoding: Encoding) {
+    pub(crate) fn remove(&mut self, core: CoreId, encoding: Encoding) {
         match self {
             Self::Masks(masks) => {
                 *masks.mask_mut(encoding) &= !(1 << core.0);

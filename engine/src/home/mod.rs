@@ -21,7 +21,7 @@ use crate::message::{HistoryCall, HomeCall, HomeReply, PublishCall, SubscribeCal
 use crate::position::{Epoch, Position};
 use crate::session::ClientId;
 pub(crate) use interest::Interest;
-use interest::Interested;
+pub(crate) use interest::Interested;
 use stream::Stream;
 
 type Map<K, V> = HashMap<K, V, FixedState>;

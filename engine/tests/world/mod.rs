@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use gyre_engine::rules::Rules;
 use gyre_engine::{
-    CallId, ClientId, Engine, EngineOptions, FrameId, HomeCall, HomeReply, Message, Now, Outlet, SurveyReply,
+    CallId, ClientId, Engine, EngineOptions, FrameId, HomeCall, HomeReply, Message, Now, Outlet, StoreCall,
+    SurveyReply, Ticket,
 };
 use gyre_proto::Encoding;
 use gyre_proto::codes::Disconnect;
@@ -73,6 +74,10 @@ impl Outlet for Hands {
         self.surveyed.push((call, reply));
     }
 
+    fn store(&mut self, _ticket: Ticket, _channel: &str, _call: StoreCall<'_>) -> bool {
+        false
+    }
+
     fn is_congested(&self) -> bool {
         self.is_congested
     }
@@ -107,6 +112,7 @@ impl World {
                 cores,
                 rules: Arc::clone(&rules),
                 version: "test".into(),
+                is_stored: false,
                 seed: seed ^ u64::from(core) << 32,
             }),
             hands: Hands::default(),

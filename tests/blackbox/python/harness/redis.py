@@ -1,0 +1,131 @@
+"""One redis-server per `RedisServer`: free port, folder of its own, readiness, ways to break it, clean end.
+
+The program is $GYRE_TEST_REDIS, else redis-server or valkey-server of the PATH, else redis-check-rdb: Debian's package
+redis-tools holds the whole server under that name and, unlike redis-server, no service that starts by itself.
+"""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import redis
+
+from .node import LIBC, PR_SET_PDEATHSIG, START_WITHIN_S, STOP_WITHIN_S, free_port
+from .waiting import eventually
+
+# The name the program is called by decides what it is, see above.
+SERVER = "redis-server"
+
+
+def program():
+    """Path of the server's program."""
+    chosen = os.environ.get("GYRE_TEST_REDIS")
+    found = chosen or next(filter(None, map(shutil.which, (SERVER, "valkey-server", "redis-check-rdb"))), None)
+    assert found, "no redis-server; install it with: apt-get install redis-tools"
+    return found
+
+
+def die_with_parent():
+    """Even a test run that is killed leaves no server behind."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class RedisServer:
+    """A server on loopback. `options` are those of redis.conf: RedisServer(maxmemory="10mb", cluster_enabled="yes").
+
+    Nothing is kept on disk, so a restart is a loss of data; with `keep=True` each write is on disk before its reply.
+    """
+
+    def __init__(self, *, port=None, keep=False, **options):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gyre-redis-"))
+        self.port = port or free_port()
+        self.process = None
+        self.clients = []
+        durable = {"appendonly": "yes", "appendfsync": "always"} if keep else {"appendonly": "no"}
+        fixed = {"port": self.port, "bind": "127.0.0.1", "dir": self.dir, "save": "", "daemonize": "no"}
+        self.options = {**fixed, **durable, **options}
+
+    # ---- life
+
+    def start(self):
+        """Starts the process, again after `stop` or `kill`, and waits until it answers PING."""
+        arguments = [SERVER]
+        for name, value in self.options.items():
+            arguments += ["--" + name.replace("_", "-"), str(value)]
+        with open(self.dir / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                arguments,
+                executable=program(),
+                cwd=self.dir,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent,
+            )
+        eventually(self._is_ready, within=START_WITHIN_S, what="answer of Redis")
+        return self
+
+    def _is_ready(self):
+        code = self.process.poll()
+        if code is not None:
+            raise RuntimeError(f"redis ended with {code} while starting:\n{self.log()}")
+        with contextlib.closing(redis.Redis(port=self.port, socket_timeout=1)) as probe:
+            try:
+                return probe.ping()
+            except redis.AuthenticationError:
+                return True
+            except (redis.ConnectionError, redis.TimeoutError):
+                return False
+
+    def stop(self):
+        """SIGTERM, as a service manager does it."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=STOP_WITHIN_S)
+
+    def kill(self):
+        """kill -9: sockets are reset, nothing is said."""
+        self.process.kill()
+        self.process.wait()
+
+    def pause(self):
+        """SIGSTOP: connections stay open, connecting still works, nothing answers."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        """Ends `pause`."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def end(self):
+        """Leaves nothing behind: neither clients nor the process nor its folder."""
+        for client in self.clients:
+            client.close()
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.end()
+
+    # ---- what it says
+
+    def client(self, **rest):
+        """A client; closed by `end`. Replies are bytes."""
+        client = redis.Redis(port=self.port, **{"socket_timeout": 5, **rest})
+        self.clients.append(client)
+        return client
+
+    @property
+    def address(self):
+        """As Gyre's configuration takes it."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    def log(self):
+        """Everything it wrote so far."""
+        return (self.dir / "log").read_text(errors="replace")
