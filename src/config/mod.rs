@@ -12,12 +12,12 @@
 mod aliases;
 mod convert;
 mod cores;
-mod duration;
+pub(crate) mod duration;
 mod environment;
 mod error;
 mod file;
 mod layers;
-mod nearest;
+pub(crate) mod nearest;
 mod origins;
 pub(crate) mod print;
 pub(crate) mod schema;

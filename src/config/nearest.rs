@@ -3,7 +3,7 @@
 use super::schema::{Field, ROOT, each};
 
 /// The closest candidate, if it is close enough to be a typing mistake and not just another word.
-pub(super) fn nearest<S: AsRef<str>>(name: &str, candidates: impl IntoIterator<Item = S>) -> Option<S> {
+pub(crate) fn nearest<S: AsRef<str>>(name: &str, candidates: impl IntoIterator<Item = S>) -> Option<S> {
     // One edit in short names, up to a quarter of long ones.
     let edits_max = (name.chars().count() / 4).max(1);
     candidates

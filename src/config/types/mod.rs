@@ -6,10 +6,12 @@
 
 mod channel;
 mod client;
+mod redis;
 mod values;
 
 pub(crate) use channel::{Channel, ChannelOptions};
 pub(crate) use client::{Client, Token};
+pub(crate) use redis::{Redis, Tls};
 pub(crate) use values::{Cores, DataFormat, LogLevel, Secret};
 
 use serde::Deserialize;

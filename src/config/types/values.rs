@@ -13,6 +13,11 @@ use std::time::Duration;
 pub(crate) struct Secret(String);
 
 impl Secret {
+    /// From a text that holds more than the secret, such as a URL.
+    pub(crate) fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
     /// The secret itself: for comparing and signing, never for printing.
     pub(crate) fn expose(&self) -> &str {
         &self.0

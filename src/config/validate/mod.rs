@@ -4,6 +4,7 @@
 //! (expressions, keys of tokens) are checked where those are built. Reads no file, knows no clock.
 
 mod channels;
+mod redis;
 mod unavailable;
 
 use super::layers::join;

@@ -3,7 +3,7 @@
 //! warning (`config::unsupported`).
 
 use super::super::layers::join;
-use super::{Check, Wrong, wrong};
+use super::{Check, Wrong, redis, wrong};
 
 /// The end of a sentence that begins with the feature.
 pub(super) const HERE: &str = concat!("not available in gyre ", env!("CARGO_PKG_VERSION"));
@@ -44,17 +44,22 @@ pub(super) fn check(check: &Check<'_>) -> Result<(), Wrong> {
 }
 
 fn engines(check: &Check<'_>) -> Result<(), Wrong> {
-    for (path, is_used) in [
-        ("engine.type", true),
-        ("broker.type", check.is_on("broker.enabled")),
-        ("presence_manager.type", check.is_on("presence_manager.enabled")),
-    ] {
-        let word = check.text(path);
-        if is_used && word != "memory" {
-            return wrong(path, format!("{word} is {HERE}; only memory is"));
+    let used = [
+        ("engine", true),
+        ("broker", check.is_on("broker.enabled")),
+        ("presence_manager", check.is_on("presence_manager.enabled")),
+    ];
+    let mut refused = Vec::new();
+    for (section, _) in used.into_iter().filter(|(_, is_used)| *is_used) {
+        let path = join(section, "type");
+        match check.text(&path) {
+            "memory" => {}
+            // Mistakes in addresses and options of any section come before what is merely not there yet.
+            "redis" => refused.push((path, format!("redis ({})", redis::mode(check, &join(section, "redis"))?))),
+            word => refused.push((path, word.to_owned())),
         }
     }
-    Ok(())
+    refused.into_iter().try_for_each(|(path, what)| wrong(path, format!("{what} is {HERE}; only memory is")))
 }
 
 /// The server API, metrics and health would be open to those who only should reach the external listener.
