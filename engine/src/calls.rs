@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::delivery::Delivery;
 use crate::engine::{Engine, home_of};
 use crate::home::{Home, Interest, Outcome};
-use crate::message::{Caller, HomeCall, HomeReply, HomeRequest, HomeResponse, Message};
+use crate::message::{Caller, HistoryOptions, HomeCall, HomeReply, HomeRequest, HomeResponse, Message};
 use crate::outlet::Outlet;
 use crate::remote::{Remote, Resolutions};
 use crate::store::{Heard, StoreReply, Ticket};
@@ -106,7 +106,29 @@ impl Engine {
         }
     }
 
-    /// Channels whose messages this core needs from the store: what to ask for again after it was lost.
+    /// A channel of [`Self::channels_heard`] is heard again: subscribers that have missed something meanwhile are told.
+    pub fn heard_anew(&mut self, channel: &str, out: &mut dyn Outlet) {
+        let history = HistoryOptions::of(&self.rules, channel);
+        if let Homes::Store(remote) = &mut self.home
+            && history.is_on()
+        {
+            let resolutions = remote.heard_anew(channel, history.meta_ttl_ms, out);
+            self.resolve(resolutions, out);
+        }
+    }
+
+    /// Entries in the tables of channels kept in a store: calls under way, channels, subscribers on their way in.
+    #[doc(hidden)]
+    pub fn store_entries(&self) -> usize {
+        match &self.home {
+            Homes::Memory(_) => 0,
+            Homes::Store(remote) => remote.entries(),
+        }
+    }
+
+    /// Channels whose messages this core needs from the store: what to ask for again after the connection for messages
+    /// was lost. Calls that it took with it are answered first, with [`StoreReply::Failed`]; [`Self::heard_anew`] follows
+    /// for each channel as soon as it is heard.
     pub fn channels_heard(&self) -> Vec<Box<str>> {
         match &self.home {
             Homes::Memory(_) => Vec::new(),
@@ -159,6 +181,7 @@ impl Engine {
         let HomeResponse { caller, channel, reply } = response;
         match (caller, reply) {
             (Caller::None, HomeReply::PositionLost(held)) => self.position_lost(&channel, held, out),
+            (Caller::None, HomeReply::TopIs(top)) => self.top_is(&channel, top, out),
             (Caller::None, _) => {}
             (Caller::Session { conn, seq, .. }, reply) => self.facts(conn, seq, &channel, reply, out),
             (Caller::Api { call, .. }, reply) => out.answer(call, reply),

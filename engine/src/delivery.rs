@@ -117,6 +117,10 @@ impl Engine {
         let channel = self.hub.channel_mut(id);
         let number = channel.arrived;
         channel.arrived = number.wrapping_add(1);
+        if matches!(delivery.kind, Kind::Publication(at) if at.offset > 0) {
+            // Everybody who holds a position moves on by it, or loses it.
+            channel.checked_at_ms = self.now.mono_ms;
+        }
         if let Some(fan_out) = &mut channel.fan_out {
             fan_out.waiting.push_back(delivery);
             self.hub.queued += 1;

@@ -41,7 +41,6 @@ pub struct Engine {
     pub(crate) sessions: Sessions,
     pub(crate) hub: Hub,
     pub(crate) home: Homes,
-    pub(crate) is_stored: bool,
     /// Channels with a fan-out in progress.
     pub(crate) fan_outs: VecDeque<ChannelId>,
     /// Users whose home is this core, and on how many cores they have connections.
@@ -94,7 +93,6 @@ impl Engine {
             rng: fastrand::Rng::with_seed(options.seed),
             sessions: Sessions::new(options.seed),
             hub: Hub::new(options.seed),
-            is_stored: options.is_stored,
             home: match options.is_stored {
                 true => Homes::Store(Box::new(Remote::new(options.seed))),
                 false => Homes::Memory(Box::new(Home::new(options.seed))),
@@ -196,10 +194,10 @@ impl Engine {
 
     /// Runs a command, or puts it behind the one that waits. Publications to the same core need not wait for each other.
     fn accept(&mut self, conn: ConnId, command: Command, bytes: usize, out: &mut dyn Outlet) {
-        let (cores, is_stored) = (self.cores, self.is_stored);
+        let cores = self.cores;
         let Some(session) = self.sessions.of_mut(conn) else { return };
         if let Some(pending) = &mut session.pending
-            && !pending.is_joined_by(&command, cores, is_stored)
+            && !pending.is_joined_by(&command, cores)
         {
             let charge = bytes + size_of::<Command>();
             pending.queue_bytes += charge;
@@ -245,7 +243,7 @@ impl Engine {
                 self.unsubscribe_with_push(conn, slot, &why, out);
             }
         }
-        let (cores, is_stored) = (self.cores, self.is_stored);
+        let cores = self.cores;
         while let Some((command, charge)) = parked.queue.pop_front() {
             parked.queue_bytes -= charge;
             let Some(session) = self.sessions.of_mut(conn) else { return };
@@ -253,7 +251,7 @@ impl Engine {
                 return;
             }
             if let Some(pending) = &mut session.pending
-                && !pending.is_joined_by(&command, cores, is_stored)
+                && !pending.is_joined_by(&command, cores)
             {
                 // The rest waits on, as it is: a command that parks costs no look at those behind it.
                 parked.queue.push_front((command, charge));

@@ -255,6 +255,8 @@ pub enum HomeReply {
     Unavailable,
     /// The stream is no longer where the core believes it is.
     PositionLost(Position),
+    /// The stream is here, and whatever led to it has been sent before.
+    TopIs(Position),
 }
 
 /// The epoch asked for is not the stream's.

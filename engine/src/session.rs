@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -104,7 +103,7 @@ pub(crate) struct SubscriptionExtra {
 /// A command that waits for home cores, and what came in behind it.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    /// Generation of the reservation; replies carry it back.
+    /// Generation of the reservation; replies carry it back. Of several publications that of the first one which waits.
     pub(crate) seq: u32,
     pub(crate) work: Work,
     /// Commands that arrived meanwhile, in order, each with the bytes it is charged with.
@@ -116,35 +115,29 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// Which of the results that are waited for a reply of this generation is. `None` = it is stale.
+    pub(crate) fn awaits(&self, seq: u32) -> Option<usize> {
+        let count = if let Work::Publish { ids, .. } = &self.work { ids.len() } else { 1 };
+        usize::try_from(seq.wrapping_sub(self.seq)).ok().filter(|nth| *nth < count)
+    }
+
     /// Whether the command may run although this one waits: a publication behind others to the same core keeps its
     /// place by the order of the ring.
-    pub(crate) fn is_joined_by(&self, command: &Command, cores: u16, is_stored: bool) -> bool {
+    pub(crate) fn is_joined_by(&self, command: &Command, cores: u16) -> bool {
         match (&self.work, &command.publish) {
-            (Work::Publish { lane, ids }, Some(request)) => {
+            (Work::Publish { home, ids }, Some(request)) => {
                 self.queue.is_empty()
                     && ids.len() < PUBLISHES_IN_FLIGHT_MAX
                     && command.id != 0
-                    && Lane::of(&request.channel, cores, is_stored) == *lane
+                    && home_of(&request.channel, cores) == *home
             }
             _ => false,
         }
     }
 }
 
-/// Publications whose results come back in the order in which they were made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lane {
-    home: CoreId,
-    /// A store keeps the order of one channel only; 0 where there is none.
-    channel: u64,
-}
-
-impl Lane {
-    pub(crate) fn of(channel: &str, cores: u16, is_stored: bool) -> Self {
-        let hash = || foldhash::fast::FixedState::with_seed(0).hash_one(channel);
-        Self { home: home_of(channel, cores), channel: if is_stored { hash() } else { 0 } }
-    }
-}
+/// Ids of commands, in order, with the result once there is one.
+pub(crate) type PublishesInFlight = VecDeque<(u32, Option<Result<(), Error>>)>;
 
 /// What a pending command does when its facts are there.
 #[derive(Debug)]
@@ -156,11 +149,12 @@ pub(crate) enum Work {
         id: u32,
         plan: Box<Plan>,
     },
-    /// Publications on their way to one other core, which confirms them in this order.
+    /// Publications on their way to one core, or further to a store, numbered by generation without a gap. Their results
+    /// may come in any order: a refusal overtakes what is with the store.
     Publish {
-        lane: Lane,
-        /// With an error: refused already, told in its turn.
-        ids: VecDeque<(u32, Option<Error>)>,
+        home: CoreId,
+        /// With the result, if there is one: told in its turn.
+        ids: PublishesInFlight,
     },
     History {
         id: u32,

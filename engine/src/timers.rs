@@ -114,6 +114,21 @@ impl Engine {
         }
     }
 
+    /// The stream of a channel is at `top`, and nothing on the way leads there: whoever is behind has missed something.
+    pub(crate) fn top_is(&mut self, channel: &str, top: Position, out: &mut dyn Outlet) {
+        let Some(id) = self.hub.find(channel) else { return };
+        let local = self.hub.channel(id);
+        if local.fan_out.is_some() {
+            return;
+        }
+        let is_gone = local.epoch != top.epoch;
+        let behind = |s: &&crate::hub::Subscriber| s.has(flag::POSITIONED) && (is_gone || s.offset < top.offset);
+        let lost: Vec<_> = local.subscribers.iter().filter(behind).map(|s| s.conn).collect();
+        for conn in lost {
+            self.insufficient_state(conn, id, out);
+        }
+    }
+
     /// The stream of a channel is not at `held`: whoever still holds that position has missed something.
     pub(crate) fn position_lost(&mut self, channel: &str, held: Position, out: &mut dyn Outlet) {
         let Some(id) = self.hub.find(channel) else { return };

@@ -77,9 +77,7 @@ impl Engine {
     /// Facts for a parked command; late ones, of another generation, are dropped.
     pub(crate) fn facts(&mut self, conn: ConnId, seq: u32, channel: &str, reply: HomeReply, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of_mut(conn) else { return };
-        if session.pending.as_ref().is_none_or(|pending| pending.seq != seq) {
-            return;
-        }
+        let Some(nth) = session.pending.as_ref().and_then(|pending| pending.awaits(seq)) else { return };
         let Some(mut pending) = session.pending.take() else { return };
         match (&mut pending.work, reply) {
             (Work::Connect(joining), HomeReply::Subscribed(facts)) => {
@@ -116,16 +114,18 @@ impl Engine {
                 Work::Publish { ids, .. },
                 reply @ (HomeReply::Published(_) | HomeReply::Congested | HomeReply::Unavailable),
             ) => {
-                let Some((id, _)) = ids.pop_front() else { return };
-                match reply {
-                    HomeReply::Congested | HomeReply::Unavailable => {
-                        self.refuse(conn, id, Refused { command: "publish", channel }, Error::INTERNAL, out)
-                    }
-                    _ => self.published(conn, id, out),
+                let result = match reply {
+                    HomeReply::Published(_) => Ok(()),
+                    _ => Err(Error::INTERNAL),
+                };
+                if let Err(error) = result {
+                    self.log_refusal(conn, Refused { command: "publish", channel }, error);
                 }
-                while let Some(&(id, Some(error))) = ids.front() {
+                ids[nth].1 = Some(result);
+                while let Some(&(id, Some(result))) = ids.front() {
                     ids.pop_front();
-                    self.reply_error(conn, id, error, out);
+                    pending.seq = pending.seq.wrapping_add(1);
+                    self.publish_reply(conn, id, result, out);
                 }
                 if !ids.is_empty() {
                     if let Some(session) = self.sessions.of_mut(conn) {
@@ -146,8 +146,11 @@ impl Engine {
         self.resume(conn, *pending, out);
     }
 
-    fn published(&mut self, conn: ConnId, id: u32, out: &mut dyn Outlet) {
-        self.reply(conn, Reply::publish(id), out);
+    fn publish_reply(&mut self, conn: ConnId, id: u32, result: Result<(), Error>, out: &mut dyn Outlet) {
+        match result {
+            Ok(()) => self.reply(conn, Reply::publish(id), out),
+            Err(error) => self.reply_error(conn, id, error, out),
+        }
     }
 }
 

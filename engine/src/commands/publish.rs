@@ -7,15 +7,17 @@ use gyre_proto::client::{Publication, PublishRequest};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, home_of};
 use crate::message::{Caller, HistoryOptions, HomeCall, HomeReply, PublishCall};
 use crate::outlet::Outlet;
 use crate::replies::Refused;
 use crate::rules;
-use crate::session::{Lane, Session, Work};
+use crate::session::{PublishesInFlight, Session, Work};
 
 impl Engine {
     pub(super) fn publish(&mut self, conn: ConnId, id: u32, request: PublishRequest, out: &mut dyn Outlet) {
+        // Each publication takes one, refused ones too: those that wait are told apart by it.
+        let seq = self.next_seq(conn);
         let Some(session) = self.sessions.of(conn) else { return };
         if request.channel.is_empty() {
             return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
@@ -35,36 +37,40 @@ impl Engine {
             version: 0,
             version_epoch: "".into(),
         });
-        let joined = session.pending.as_ref().map(|pending| pending.seq);
-        let seq = joined.unwrap_or_else(|| self.next_seq(conn));
         let caller = Caller::Session { core: self.core, conn, seq };
         match self.call_home(caller, &request.channel, call, out) {
             Some(HomeReply::Unavailable) => {
                 return self.refuse_in_turn(conn, id, &request.channel, Error::INTERNAL, out);
             }
-            Some(_) => return self.published(conn, id, out),
+            Some(_) => return self.reply_in_turn(conn, id, Ok(()), out),
             None => {}
         }
-        match self.sessions.of_mut(conn).and_then(|session| session.pending.as_mut()) {
+        match self.publications_that_wait(conn) {
+            Some(ids) => ids.push_back((id, None)),
             None => {
-                let lane = Lane::of(&request.channel, self.cores, self.is_stored);
-                self.park(conn, seq, Work::Publish { lane, ids: VecDeque::from([(id, None)]) });
-            }
-            Some(pending) => {
-                if let Work::Publish { ids, .. } = &mut pending.work {
-                    ids.push_back((id, None));
-                }
+                let home = home_of(&request.channel, self.cores);
+                self.park(conn, seq, Work::Publish { home, ids: VecDeque::from([(id, None)]) });
             }
         }
     }
 
-    /// Replies come in the order of the commands: behind the publications that wait, if any.
     fn refuse_in_turn(&mut self, conn: ConnId, id: u32, channel: &str, error: Error, out: &mut dyn Outlet) {
         self.log_refusal(conn, Refused { command: "publish", channel }, error);
-        let pending = self.sessions.of_mut(conn).and_then(|session| session.pending.as_mut());
-        match pending.map(|pending| &mut pending.work) {
-            Some(Work::Publish { ids, .. }) => ids.push_back((id, Some(error))),
-            _ => self.reply_error(conn, id, error, out),
+        self.reply_in_turn(conn, id, Err(error), out);
+    }
+
+    /// Replies come in the order of the commands: behind the publications that wait, if any.
+    fn reply_in_turn(&mut self, conn: ConnId, id: u32, result: Result<(), Error>, out: &mut dyn Outlet) {
+        match self.publications_that_wait(conn) {
+            Some(ids) => ids.push_back((id, Some(result))),
+            None => self.publish_reply(conn, id, result, out),
+        }
+    }
+
+    fn publications_that_wait(&mut self, conn: ConnId) -> Option<&mut PublishesInFlight> {
+        match &mut self.sessions.of_mut(conn)?.pending.as_mut()?.work {
+            Work::Publish { ids, .. } => Some(ids),
+            _ => None,
         }
     }
 

@@ -1,9 +1,10 @@
 //! Subscribers on their way in: first the channel is heard, then presence and position are asked for together, then what
 //! was heard meanwhile is joined on. The other way round a publication between the read and the first message is lost.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use gyre_proto::client::ClientInfo;
+use gyre_proto::client::{ClientInfo, Publication};
 
 use super::hearing::Hearing;
 use super::{Asked, HeardPublication, Remote, RemoteChannel, Resolutions, Resolved};
@@ -24,6 +25,8 @@ pub(super) struct Entering {
     /// Answers that are missing.
     steps: u8,
     reads: u8,
+    /// Number of the first publication that the read under way may not know; see [`AtTheDoor::first`].
+    unread_from: u64,
     has_failed: bool,
     facts: Option<HistoryFacts>,
 }
@@ -35,20 +38,47 @@ pub(super) struct AtTheDoor {
     waiting: Vec<u32>,
     /// Reads of the position on their way.
     reading: u32,
-    /// Heard since the first of these reads began; None after too many.
-    meanwhile: Option<Vec<HeardPublication>>,
+    /// Heard while there were any, the latest of them.
+    meanwhile: VecDeque<HeardPublication>,
+    /// Number of the first one kept.
+    first: u64,
 }
 
 impl AtTheDoor {
     /// A publication was heard.
-    pub(super) fn note(&mut self, at: Position, publication: &Arc<gyre_proto::client::Publication>) {
+    pub(super) fn note(&mut self, at: Position, publication: &Arc<Publication>) {
         if self.reading == 0 || at.offset == 0 {
             return;
         }
-        match &mut self.meanwhile {
-            Some(meanwhile) if meanwhile.len() < HEARD_MEANWHILE_MAX => meanwhile.push((at, Arc::clone(publication))),
-            _ => self.meanwhile = None,
+        self.meanwhile.push_back((at, Arc::clone(publication)));
+        if self.meanwhile.len() > HEARD_MEANWHILE_MAX {
+            self.meanwhile.pop_front();
+            self.first += 1;
         }
+    }
+
+    /// A read begins. Returns the number of the first publication that it may not know.
+    fn begin_reading(&mut self) -> u64 {
+        self.reading += 1;
+        self.first + self.meanwhile.len() as u64
+    }
+
+    fn end_reading(&mut self) {
+        self.reading -= 1;
+        if self.reading == 0 {
+            self.first += self.meanwhile.len() as u64;
+            self.meanwhile = VecDeque::new();
+        }
+    }
+
+    /// What was heard from this number on. `None` = too much.
+    fn heard_from(&self, number: u64) -> Option<impl Iterator<Item = &HeardPublication>> {
+        let skip = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        Some(self.meanwhile.iter().skip(skip))
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     fn is_empty(&self) -> bool {
@@ -73,6 +103,7 @@ impl Remote {
             position: call.position,
             steps: 0,
             reads: 0,
+            unread_from: 0,
             has_failed: false,
             facts: None,
         });
@@ -86,7 +117,7 @@ impl Remote {
                 self.begin_steps(number, out, resolved);
             }
             Hearing::Asked | Hearing::Ending => channel.entering.get_or_insert_default().waiting.push(number),
-            Hearing::No => {
+            Hearing::No | Hearing::Unsure { .. } => {
                 channel.entering.get_or_insert_default().waiting.push(number);
                 self.hear(id, out, resolved);
             }
@@ -150,11 +181,7 @@ impl Remote {
         };
         let read = StoreRead { limit, since, reverse: false, meta_ttl_ms: position.meta_ttl_ms, new_epoch };
         if let Some(id) = self.channels.find(name) {
-            let door = self.channels[id].entering.get_or_insert_default();
-            if door.reading == 0 {
-                door.meanwhile = Some(Vec::new());
-            }
-            door.reading += 1;
+            entering.unread_from = self.channels[id].entering.get_or_insert_default().begin_reading();
         }
         self.ask(name, Asked::Step(number), StoreCall::Read(read), out, resolved);
     }
@@ -189,7 +216,7 @@ impl Remote {
             match (&entering.position, entering.facts.take()) {
                 (None, _) => reply = HomeReply::Subscribed(SubscribeFacts::default()),
                 (Some(position), Some(facts)) => {
-                    let meanwhile = door.as_ref().and_then(|door| door.meanwhile.as_deref());
+                    let meanwhile = door.as_ref().and_then(|door| door.heard_from(entering.unread_from));
                     match meanwhile.and_then(|meanwhile| joined_on(position, facts, meanwhile)) {
                         Some(facts) => reply = HomeReply::Subscribed(facts),
                         None => reads_again = entering.reads < READS_PER_SUBSCRIBE_MAX,
@@ -201,10 +228,7 @@ impl Remote {
         if let Some(door) = door
             && entering.reads > 0
         {
-            door.reading -= 1;
-            if door.reading == 0 {
-                door.meanwhile = None;
-            }
+            door.end_reading();
         }
         if reads_again {
             let name = entering.channel.clone();
@@ -228,8 +252,24 @@ impl Remote {
 
 /// What was read and what was heard since, without a gap and without doubles. `None` = they do not meet: the read is too
 /// old, or the stream began anew meanwhile.
-fn joined_on(position: &PositionCall, facts: HistoryFacts, meanwhile: &[HeardPublication]) -> Option<SubscribeFacts> {
+fn joined_on<'a>(
+    position: &PositionCall,
+    facts: HistoryFacts,
+    meanwhile: impl Iterator<Item = &'a HeardPublication>,
+) -> Option<SubscribeFacts> {
     let HistoryFacts { mut top, mut publications } = facts;
+    // Of what was read alone: a page that the limit cut short has a gap before what was heard.
+    let recovered = position.recover.as_ref().is_some_and(|from| {
+        let is_same_epoch = from.epoch.is_empty() || *from.epoch == *top.epoch.as_str();
+        let reaches_top = match (publications.first(), publications.last()) {
+            (Some(first), Some(last)) => first.offset == from.offset + 1 && last.offset == top.offset,
+            _ => from.offset == top.offset,
+        };
+        is_same_epoch && reaches_top
+    });
+    if !recovered {
+        publications.clear();
+    }
     for (at, publication) in meanwhile {
         if at.epoch != top.epoch {
             return None;
@@ -241,19 +281,9 @@ fn joined_on(position: &PositionCall, facts: HistoryFacts, meanwhile: &[HeardPub
             return None;
         }
         top = *at;
-        publications.push(Arc::clone(publication));
-    }
-    let Some(from) = &position.recover else {
-        return Some(SubscribeFacts { top: Some(top), ..SubscribeFacts::default() });
-    };
-    let is_same_epoch = from.epoch.is_empty() || *from.epoch == *top.epoch.as_str();
-    let reaches_top = match (publications.first(), publications.last()) {
-        (Some(first), Some(last)) => first.offset == from.offset + 1 && last.offset == top.offset,
-        _ => from.offset == top.offset,
-    };
-    let recovered = is_same_epoch && reaches_top;
-    if !recovered {
-        publications.clear();
+        if recovered {
+            publications.push(Arc::clone(publication));
+        }
     }
     Some(SubscribeFacts { top: Some(top), publications, recovered })
 }

@@ -14,12 +14,12 @@ use crate::store::StoreCall;
 /// Where the round through all channels stands.
 #[derive(Debug, Default)]
 pub(super) struct Refresh {
-    next_ms: u64,
+    last_ms: u64,
     /// Index of the channel that comes next.
     cursor: u32,
 }
 
-/// Between two slices of the round.
+/// Between two slices of the round, at least.
 const SLICE_MS: u64 = 1000;
 
 impl Remote {
@@ -40,7 +40,7 @@ impl Remote {
     }
 
     /// A subscriber has gone, or will not come after all.
-    pub(super) fn leave(&mut self, name: &str, call: UnsubscribeCall, now_ms: u64, out: &mut dyn Outlet) {
+    pub(super) fn leave(&mut self, name: &str, call: UnsubscribeCall, out: &mut dyn Outlet) {
         let Some(id) = self.channels.find(name) else { return };
         if let Some(client) = call.client {
             self.turn_away(id, client);
@@ -62,20 +62,23 @@ impl Remote {
             channel.interest.remove(core, encoding);
             if was_interesting && channel.interest.masks().is_empty() {
                 self.interesting -= 1;
-                self.linger(id, now_ms);
+                self.linger(id);
             }
         }
         self.trim(id);
     }
 
     /// A slice of the round that renews every entry once per `interval_ms`.
-    pub(super) fn refresh_members(&mut self, now_ms: u64, interval_ms: u64, out: &mut dyn Outlet) {
-        if now_ms < self.refresh.next_ms {
+    pub(super) fn refresh_members(&mut self, interval_ms: u64, out: &mut dyn Outlet) {
+        let elapsed_ms = self.now_ms - self.refresh.last_ms;
+        if elapsed_ms < SLICE_MS {
             return;
         }
-        self.refresh.next_ms = now_ms + SLICE_MS;
+        self.refresh.last_ms = self.now_ms;
         let bound = self.channels.bound();
-        let slice = (u64::from(bound) * SLICE_MS).div_ceil(interval_ms.max(SLICE_MS)) as u32;
+        // By the time that has passed: a core that was held up makes good for it.
+        let interval_ms = interval_ms.max(SLICE_MS);
+        let slice = (u64::from(bound) * elapsed_ms.min(interval_ms)).div_ceil(interval_ms) as u32;
         for _ in 0..slice {
             let at = if self.refresh.cursor < bound { self.refresh.cursor } else { 0 };
             self.refresh.cursor = at + 1;

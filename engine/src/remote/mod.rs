@@ -81,6 +81,8 @@ enum Asked {
     History(Caller, Box<str>, HistoryCheck),
     /// For this core, whose subscribers hold this position.
     Position(CoreId, Box<str>, Position),
+    /// The channel is heard again, after this was the last publication heard.
+    Anew(Box<str>, Position),
     Reply(Caller, Box<str>),
     /// Nobody waits: the data plane has logged what failed.
     Nothing,
@@ -116,6 +118,8 @@ pub(crate) struct Remote {
     entering: Chunks<Entering>,
     asked: HashMap<Ticket, Asked, FixedState>,
     next_ticket: Ticket,
+    /// As told with the last call; monotonic.
+    now_ms: u64,
     hasher: FixedState,
     rng: fastrand::Rng,
     lingering: hearing::Lingering,
@@ -132,6 +136,7 @@ impl Remote {
             entering: Chunks::new(),
             asked: HashMap::with_hasher(hasher.clone()),
             next_ticket: 0,
+            now_ms: 0,
             hasher,
             rng: fastrand::Rng::with_seed(seed),
             lingering: hearing::Lingering::default(),
@@ -144,10 +149,17 @@ impl Remote {
         self.interesting
     }
 
+    /// Everything that is kept for somebody: nothing when nobody is there and the delays are over.
+    pub(crate) fn entries(&self) -> usize {
+        self.channels.len() + self.entering.len() + self.asked.len() + self.lingering.len()
+    }
+
     /// After a peak: see [`crate::Engine::give_back_memory`].
     pub(crate) fn give_back_memory(&mut self) {
         self.channels.forget_spare();
         self.entering.forget_spare();
+        self.asked.shrink_to_fit();
+        self.lingering.shrink();
     }
 
     /// Begins a call. What could be answered at once is in the resolutions, in most cases only a failure.
@@ -159,10 +171,11 @@ impl Remote {
         now_ms: u64,
         out: &mut dyn Outlet,
     ) -> Resolutions {
+        self.now_ms = now_ms;
         let mut resolved = Resolutions::new();
         match call {
             HomeCall::Subscribe(call) => self.enter(caller, name, call, out, &mut resolved),
-            HomeCall::Unsubscribe(call) => self.leave(name, call, now_ms, out),
+            HomeCall::Unsubscribe(call) => self.leave(name, call, out),
             HomeCall::Join(info) => self.tell(name, StoreCall::Join(&info), out),
             HomeCall::Renew(client, info) => self.renew(name, client, info, out),
             HomeCall::Publish(call) => self.publish(caller, name, &call, out, &mut resolved),
@@ -193,9 +206,10 @@ impl Remote {
         now_ms: u64,
         out: &mut dyn Outlet,
     ) -> Resolutions {
+        self.now_ms = now_ms;
         let mut resolved = Resolutions::new();
         if let Some(asked) = self.asked.remove(&ticket) {
-            self.answered(asked, reply, now_ms, out, &mut resolved);
+            self.answered(asked, reply, out, &mut resolved);
         }
         resolved
     }
@@ -225,26 +239,23 @@ impl Remote {
 
     /// Once a turn: what is due by the clock. Presence entries are renewed every `refresh_ms`.
     pub(crate) fn turn(&mut self, now_ms: u64, refresh_ms: u64, out: &mut dyn Outlet) -> Resolutions {
+        self.now_ms = now_ms;
         let mut resolved = Resolutions::new();
-        self.stop_hearing(now_ms, out, &mut resolved);
-        self.refresh_members(now_ms, refresh_ms, out);
+        self.stop_hearing(out, &mut resolved);
+        self.refresh_members(refresh_ms, out);
         resolved
     }
 
-    fn answered(
-        &mut self,
-        asked: Asked,
-        reply: StoreReply,
-        now_ms: u64,
-        out: &mut dyn Outlet,
-        resolved: &mut Resolutions,
-    ) {
+    fn answered(&mut self, asked: Asked, reply: StoreReply, out: &mut dyn Outlet, resolved: &mut Resolutions) {
         let (caller, channel, reply) = match (asked, reply) {
             (Asked::Hear(name), reply) => {
                 let is_heard = matches!(reply, StoreReply::Done);
-                return self.hearing_answered(&name, is_heard, now_ms, out, resolved);
+                return self.hearing_answered(&name, is_heard, out, resolved);
             }
-            (Asked::Unhear(name), _) => return self.unhearing_answered(&name, out, resolved),
+            (Asked::Unhear(name), reply) => {
+                let is_done = matches!(reply, StoreReply::Done);
+                return self.unhearing_answered(&name, is_done, out, resolved);
+            }
             (Asked::Step(number), reply) => return self.step_answered(number, reply, out, resolved),
             (Asked::Nothing, _) => return,
             (Asked::Publish(caller, channel), StoreReply::Published(at)) => (caller, channel, HomeReply::Published(at)),
@@ -262,8 +273,11 @@ impl Remote {
                 }
                 return;
             }
+            (Asked::Anew(channel, before), StoreReply::Read(facts)) => {
+                return self.read_anew(channel, before, facts.top, resolved);
+            }
             // The next check will tell.
-            (Asked::Position(..), _) => return,
+            (Asked::Position(..) | Asked::Anew(..), _) => return,
             (Asked::Reply(caller, channel), StoreReply::Done) => (caller, channel, HomeReply::Done),
             (Asked::Reply(caller, channel), StoreReply::Members(members)) => {
                 (caller, channel, HomeReply::Presence(members))
@@ -324,15 +338,22 @@ impl Remote {
 
     /// Asks the store; what it refuses to take fails at once.
     fn ask(&mut self, name: &str, asked: Asked, call: StoreCall<'_>, out: &mut dyn Outlet, resolved: &mut Resolutions) {
+        if let Err(asked) = self.try_ask(name, asked, call, out) {
+            self.answered(asked, StoreReply::Failed, out, resolved);
+        }
+    }
+
+    /// `Err` = the store refused to take it.
+    fn try_ask(&mut self, name: &str, asked: Asked, call: StoreCall<'_>, out: &mut dyn Outlet) -> Result<(), Asked> {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        if out.store(ticket, name, call) {
-            if !matches!(asked, Asked::Nothing) {
-                self.asked.insert(ticket, asked);
-            }
-        } else {
-            self.answered(asked, StoreReply::Failed, 0, out, resolved);
+        if !out.store(ticket, name, call) {
+            return Err(asked);
         }
+        if !matches!(asked, Asked::Nothing) {
+            self.asked.insert(ticket, asked);
+        }
+        Ok(())
     }
 
     fn trim(&mut self, id: u32) {

@@ -37,11 +37,14 @@ struct Script {
     out: String,
 }
 
-/// Runs `script` on one core and on three, and compares the transcripts.
+/// Runs `script` on one core and on three, then on nodes with a store, and compares the transcripts.
 pub(crate) fn check(rules: fn() -> Rules, script: &str) {
-    for cores in [1, 3] {
+    for (nodes, cores) in [(0, 1), (0, 3), (1, 1), (1, 3), (2, 1), (2, 2)] {
         let mut run = Script {
-            world: World::new(cores, rules(), 7),
+            world: match nodes {
+                0 => World::new(cores, rules(), 7),
+                _ => World::stored(nodes, cores, rules(), 7),
+            },
             clients: BTreeMap::new(),
             epochs: Vec::new(),
             out: String::new(),
@@ -56,7 +59,12 @@ pub(crate) fn check(rules: fn() -> Rules, script: &str) {
             }
         }
         let expected = lines.join("\n");
-        assert_eq!(run.out.trim(), expected, "\n--- came out (cores = {cores}) ---\n{}", run.out);
+        assert_eq!(
+            run.out.trim(),
+            expected,
+            "\n--- came out ({nodes} nodes with a store, {cores} cores) ---\n{}",
+            run.out
+        );
     }
 }
 
@@ -125,8 +133,11 @@ impl Script {
     }
 
     fn do_to(&mut self, user: &str, what: ActWhat) {
-        let act = Act { user: user.into(), client: "".into(), whitelist: Vec::new(), what };
-        self.world.on(0, |engine, hands| engine.api_act(Arc::new(act), hands));
+        let act = Arc::new(Act { user: user.into(), client: "".into(), whitelist: Vec::new(), what });
+        // The nodes tell each other; that is not the engine's part.
+        for core in (0..self.world.sites.len()).step_by(self.world.cores) {
+            self.world.on(core, |engine, hands| engine.api_act(Arc::clone(&act), hands));
+        }
     }
 
     fn named(&mut self, epoch: &str) -> String {

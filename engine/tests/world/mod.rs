@@ -2,6 +2,10 @@
 
 #![allow(dead_code, reason = "each test uses its own part of the world")]
 
+pub(crate) mod by_hand;
+pub(crate) mod kept;
+pub(crate) mod store;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -13,6 +17,8 @@ use gyre_engine::{
 use gyre_proto::Encoding;
 use gyre_proto::codes::Disconnect;
 use gyre_proto::ids::{ConnId, CoreId};
+
+use store::{Arrival, Call, Lane, Store};
 
 /// Something that reached a client's end.
 #[derive(Debug)]
@@ -35,6 +41,11 @@ pub(crate) struct Hands {
     sent: Vec<(CoreId, Message)>,
     pub(crate) answers: Vec<(CallId, HomeReply)>,
     pub(crate) surveyed: Vec<(CallId, SurveyReply)>,
+    asked: Vec<(Ticket, String, Call)>,
+    /// The store takes calls of this core.
+    pub(crate) has_store: bool,
+    /// The connection for messages is down.
+    pub(crate) is_deaf: bool,
 }
 
 impl Outlet for Hands {
@@ -74,8 +85,12 @@ impl Outlet for Hands {
         self.surveyed.push((call, reply));
     }
 
-    fn store(&mut self, _ticket: Ticket, _channel: &str, _call: StoreCall<'_>) -> bool {
-        false
+    fn store(&mut self, ticket: Ticket, channel: &str, call: StoreCall<'_>) -> bool {
+        let is_taken = self.has_store && !(self.is_deaf && matches!(call, StoreCall::Hear | StoreCall::Unhear));
+        if is_taken {
+            self.asked.push((ticket, channel.to_owned(), Call::of(call)));
+        }
+        is_taken
     }
 
     fn is_congested(&self) -> bool {
@@ -89,9 +104,12 @@ pub(crate) struct Site {
     pub(crate) hands: Hands,
 }
 
-/// See the module.
+/// See the module. Cores of several nodes, one node's after the other's; rings join those of one node.
 pub(crate) struct World {
     pub(crate) sites: Vec<Site>,
+    /// Of one node.
+    pub(crate) cores: usize,
+    pub(crate) store: Option<Store>,
     /// Index = from * cores + to. Each message with the beat in which it was sent.
     rings: Vec<VecDeque<(u64, Message)>>,
     /// By ring: the beat of the last message delivered.
@@ -104,23 +122,36 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// One node that keeps its channels in memory.
     pub(crate) fn new(cores: u16, rules: Rules, seed: u64) -> Self {
+        Self::of(1, cores, rules, seed, false)
+    }
+
+    /// Nodes that keep their channels in one store.
+    pub(crate) fn stored(nodes: u16, cores: u16, rules: Rules, seed: u64) -> Self {
+        Self::of(nodes, cores, rules, seed, true)
+    }
+
+    fn of(nodes: u16, cores: u16, rules: Rules, seed: u64, is_stored: bool) -> Self {
         let rules = Arc::new(rules);
-        let site = |core: u16| Site {
+        let count = usize::from(nodes * cores);
+        let site = |at: u16| Site {
             engine: Engine::new(EngineOptions {
-                core: CoreId(core),
+                core: CoreId(at % cores),
                 cores,
                 rules: Arc::clone(&rules),
                 version: "test".into(),
-                is_stored: false,
-                seed: seed ^ u64::from(core) << 32,
+                is_stored,
+                seed: seed ^ u64::from(at) << 32,
             }),
-            hands: Hands::default(),
+            hands: Hands { has_store: is_stored, ..Hands::default() },
         };
         Self {
-            sites: (0..cores).map(site).collect(),
-            rings: (0..usize::from(cores).pow(2)).map(|_| VecDeque::new()).collect(),
-            served: vec![0; usize::from(cores).pow(2)],
+            sites: (0..nodes * cores).map(site).collect(),
+            cores: cores.into(),
+            store: is_stored.then(|| Store::new(count)),
+            rings: (0..count.pow(2)).map(|_| VecDeque::new()).collect(),
+            served: vec![0; count.pow(2)],
             beat: 0,
             now: Now { mono_ms: 1_000_000, unix_ms: 1_700_000_000_000 },
             next_conn: 0,
@@ -137,8 +168,15 @@ impl World {
         site.hands.palette.clear();
         site.engine.set_now(self.now);
         let result = act(&mut site.engine, &mut site.hands);
+        let node = core - core % self.cores;
         for (to, message) in site.hands.sent.drain(..) {
-            self.rings[core * cores + usize::from(to.0)].push_back((self.beat, message));
+            self.rings[core * cores + node + usize::from(to.0)].push_back((self.beat, message));
+        }
+        if let Some(store) = &mut self.store {
+            store.now_ms = self.now.mono_ms;
+            for (ticket, channel, call) in site.hands.asked.drain(..) {
+                store.take(core, ticket, channel, call);
+            }
         }
         result
     }
@@ -184,7 +222,26 @@ impl World {
         if from == to { self.beat } else { self.served[from * self.sites.len() + to] }
     }
 
-    /// Turns every core and empties every ring until nothing moves.
+    /// Moves the oldest thing on a lane between a core and the store.
+    pub(crate) fn store_step(&mut self, core: usize, lane: Lane) {
+        let Some(store) = &mut self.store else { return };
+        store.now_ms = self.now.mono_ms;
+        match store.step(core, lane) {
+            Some(Arrival::Reply(ticket, reply)) => self.on(core, |engine, hands| engine.stored(ticket, reply, hands)),
+            Some(Arrival::Message(channel, heard, _)) => {
+                self.on(core, |engine, hands| engine.heard(&channel, heard, hands));
+            }
+            Some(Arrival::Anew(channel)) => self.on(core, |engine, hands| engine.heard_anew(&channel, hands)),
+            None => {}
+        }
+    }
+
+    /// Lanes with something on them, as (core, lane).
+    pub(crate) fn busy_lanes(&self) -> Vec<(usize, Lane)> {
+        self.store.as_ref().map_or(Vec::new(), Store::busy_lanes)
+    }
+
+    /// Turns every core and empties every ring and lane until nothing moves.
     pub(crate) fn settle(&mut self) {
         loop {
             let mut is_busy = false;
@@ -195,7 +252,11 @@ impl World {
             for (from, to) in &busy {
                 self.step(*from, *to);
             }
-            if !is_busy && busy.is_empty() {
+            let lanes = self.busy_lanes();
+            for (core, lane) in &lanes {
+                self.store_step(*core, *lane);
+            }
+            if !is_busy && busy.is_empty() && lanes.is_empty() {
                 return;
             }
         }
