@@ -6,10 +6,12 @@
 
 use gyre_proto::ids::ConnId;
 
+use super::command::Command;
 use super::connection::{Connection, Incoming, SendError};
 use super::handshake::Handshake;
 use super::lane::{Endpoint, Lane, Told, Use};
 use super::reply::Reply;
+use super::script::Script;
 use crate::driver::{Closed, Driver};
 
 /// How a server is reached.
@@ -76,6 +78,22 @@ impl Client {
     pub fn send(&mut self, token: u64, now_ms: u64, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
         let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
         opened(&mut self.commands)?.send(token, deadline_ms, write)
+    }
+
+    /// Calls a script, as `send`; see `Connection::send_script`.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub fn send_script(
+        &mut self,
+        token: u64,
+        now_ms: u64,
+        script: &'static Script,
+        arguments: u32,
+        write: impl FnOnce(&mut Command<'_>),
+    ) -> Result<(), SendError> {
+        let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
+        opened(&mut self.commands)?.send_script(token, deadline_ms, script, arguments, write)
     }
 
     /// Subscribes to channels, with one command.

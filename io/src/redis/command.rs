@@ -17,13 +17,22 @@ impl<'a> Command<'a> {
         Self { out, left: parts }
     }
 
+    /// As `new`; the caller appends the parts that are missing, as they are on the wire.
+    pub(super) fn new_open(out: &'a mut Vec<u8>, parts: usize) -> OpenCommand<'a> {
+        header(out, b'*', parts as u64);
+        OpenCommand(out)
+    }
+
+    /// Length of the buffer by now.
+    pub(super) fn written(&self) -> usize {
+        self.out.len()
+    }
+
     /// A part of any bytes.
     pub fn arg(&mut self, bytes: &[u8]) -> &mut Self {
         debug_assert!(self.left > 0, "more parts than announced");
         self.left = self.left.saturating_sub(1);
-        header(self.out, b'$', bytes.len() as u64);
-        self.out.extend_from_slice(bytes);
-        self.out.extend_from_slice(b"\r\n");
+        part(self.out, bytes);
         self
     }
 
@@ -39,6 +48,16 @@ impl<'a> Command<'a> {
     }
 }
 
+/// The beginning of a command whose end is on the wire already.
+pub(super) struct OpenCommand<'a>(&'a mut Vec<u8>);
+
+impl OpenCommand<'_> {
+    pub(super) fn arg(&mut self, bytes: &[u8]) -> &mut Self {
+        part(self.0, bytes);
+        self
+    }
+}
+
 impl Drop for Command<'_> {
     fn drop(&mut self) {
         debug_assert!(self.left == 0 || std::thread::panicking(), "fewer parts than announced");
@@ -47,6 +66,12 @@ impl Drop for Command<'_> {
 
 /// 20 digits of 2^64, or a sign and the 19 of 2^63.
 const DIGITS: usize = 20;
+
+fn part(out: &mut Vec<u8>, bytes: &[u8]) {
+    header(out, b'$', bytes.len() as u64);
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
 
 fn header(out: &mut Vec<u8>, kind: u8, count: u64) {
     let mut digits = [0; DIGITS];

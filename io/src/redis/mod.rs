@@ -16,6 +16,7 @@ mod lane;
 mod pubsub;
 mod reply;
 mod scan;
+mod script;
 #[cfg(test)]
 mod tests;
 
@@ -26,3 +27,4 @@ pub use failure::Failure;
 pub use handshake::{Greeting, Handshake};
 pub use lane::{Endpoint, Use};
 pub use reply::{Reply, ReplyError};
+pub use script::Script;

@@ -12,6 +12,7 @@ mod dial;
 mod http;
 mod mesh;
 mod raw;
+mod redis;
 mod server;
 mod slow;
 mod websocket;

@@ -15,6 +15,7 @@ use super::command::Command;
 use super::failure::Failure;
 use super::handshake::{Greeting, Handshake, Opening};
 use super::scan::{Scan, Scanner};
+use super::script::{Arguments, Call, Script};
 use crate::limits::{
     REDIS_IN_FLIGHT_MAX, REDIS_INPUT_BYTES, REDIS_KEEP_ALIVE_MS, REDIS_KEEP_BYTES, REDIS_OUTPUT_BYTES_MAX,
 };
@@ -36,6 +37,8 @@ pub struct Connection {
     unsent: usize,
     /// Somebody asked for a subscription.
     subscribing: bool,
+    /// Of the script calls among the waiting.
+    arguments: Arguments,
     /// Redis confirmed one, so under RESP2 an array may be a message.
     subscribed: bool,
     heard_ms: u64,
@@ -75,6 +78,7 @@ struct Waiting {
 
 enum Kind {
     Command,
+    Script(Call),
     /// Of channels that begin or end. Redis confirms each of them with a push of its own; only a refusal of them all is
     /// a reply.
     Subscription {
@@ -101,6 +105,7 @@ impl Connection {
             waiting: VecDeque::new(),
             unsent: 0,
             subscribing: false,
+            arguments: Arguments::default(),
             subscribed: false,
             heard_ms: now_ms,
             io_timeout_ms,
@@ -115,6 +120,29 @@ impl Connection {
             return Err(SendError::Subscribing);
         }
         self.enqueue(Waiting { token, deadline_ms, kind: Kind::Command }, write)
+    }
+
+    /// As `send`, for a script: `write` writes its `arguments`, the number of keys first. Should Redis not know the script,
+    /// it is called once more, with its text.
+    pub fn send_script(
+        &mut self,
+        token: u64,
+        deadline_ms: u64,
+        script: &'static Script,
+        arguments: u32,
+        write: impl FnOnce(&mut Command<'_>),
+    ) -> Result<(), SendError> {
+        if self.arguments.len() >= REDIS_OUTPUT_BYTES_MAX {
+            return Err(SendError::Full);
+        }
+        let mut kept = std::mem::take(&mut self.arguments);
+        let mut call = None;
+        let sent = self.send(token, deadline_ms, |out| call = Some(kept.call(out, script, arguments, write)));
+        self.arguments = kept;
+        if let (Ok(()), Some(call), Some(waiting)) = (sent, call, self.waiting.back_mut()) {
+            waiting.kind = Kind::Script(call);
+        }
+        sent
     }
 
     /// Subscribes to channels with one command.
@@ -296,6 +324,7 @@ impl Connection {
             sent = sent.saturating_sub(1);
         }
         self.unsent = 0;
+        self.arguments.clear();
         self.output = Vec::new();
         self.input = BytesMut::new();
     }

@@ -181,6 +181,22 @@ impl Connection {
                 self.waiting.push_front(waiting);
                 return Err(Failure::Malformed("a reply instead of a confirmation"));
             }
+            Kind::Script(call) => match reply {
+                Reply::Error(error) if error.code() == "NOSCRIPT" => {
+                    let mut kept = std::mem::take(&mut self.arguments);
+                    let again = Waiting { kind: Kind::Command, ..waiting };
+                    let sent = self.enqueue(again, |out| kept.repeat(call, out));
+                    if sent.is_err() {
+                        kept.forget(call);
+                        sink(Incoming::Reply { token: waiting.token, reply: Reply::Error(error) });
+                    }
+                    self.arguments = kept;
+                }
+                reply => {
+                    self.arguments.forget(call);
+                    sink(Incoming::Reply { token: waiting.token, reply });
+                }
+            },
             Kind::Command | Kind::Subscription { .. } => sink(Incoming::Reply { token: waiting.token, reply }),
         }
         Ok(())

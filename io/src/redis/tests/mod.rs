@@ -5,6 +5,7 @@
 mod conversation;
 mod fuzz;
 mod opening;
+mod scripts;
 mod time;
 
 use bytes::Bytes;

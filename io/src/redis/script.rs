@@ -1,0 +1,73 @@
+//! Scripts: called by their digest, and once by their text where Redis does not know it (any more).
+//!
+//! On a core's thread. Of each call on its way the arguments are kept, in one queue of bytes: replies come in order, so the
+//! oldest is always in front. A call that has to be repeated comes after those that were sent meanwhile; it had no effect.
+
+use std::collections::VecDeque;
+
+use super::command::Command;
+use crate::limits::REDIS_KEEP_BYTES;
+
+/// A script that Redis runs as one step.
+#[derive(Debug)]
+pub struct Script {
+    /// Of `text`: 40 lower-case hexadecimal digits.
+    pub sha1: &'static str,
+    /// Lua.
+    pub text: &'static str,
+}
+
+/// A call on its way.
+#[derive(Clone, Copy)]
+pub(super) struct Call {
+    script: &'static Script,
+    /// Arguments: the number of keys, the keys, the rest.
+    arguments: u32,
+    /// What they take in `Arguments`.
+    bytes: u32,
+}
+
+/// The arguments of all calls on their way, as they were sent.
+#[derive(Default)]
+pub(super) struct Arguments(VecDeque<u8>);
+
+impl Arguments {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Writes a call of `arguments` arguments to `out`, and keeps them.
+    pub(super) fn call(
+        &mut self,
+        out: &mut Vec<u8>,
+        script: &'static Script,
+        arguments: u32,
+        write: impl FnOnce(&mut Command<'_>),
+    ) -> Call {
+        let mut command = Command::new(out, 2 + arguments as usize);
+        let start = command.arg(b"EVALSHA").arg(script.sha1.as_bytes()).written();
+        write(&mut command);
+        drop(command);
+        self.0.extend(&out[start..]);
+        Call { script, arguments, bytes: (out.len() - start) as u32 }
+    }
+
+    /// The oldest call was answered.
+    pub(super) fn forget(&mut self, call: Call) {
+        self.0.drain(..call.bytes as usize);
+        if self.0.is_empty() {
+            self.0.shrink_to(REDIS_KEEP_BYTES);
+        }
+    }
+
+    /// The oldest call found no script: writes it again, with the text.
+    pub(super) fn repeat(&mut self, call: Call, out: &mut Vec<u8>) {
+        // Two parts, and the others follow as they were.
+        Command::new_open(out, 2 + call.arguments as usize).arg(b"EVAL").arg(call.script.text.as_bytes());
+        out.extend(self.0.drain(..call.bytes as usize));
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0 = VecDeque::new();
+    }
+}
