@@ -22,3 +22,9 @@ pub(crate) const REFUSED_LOG_MS: u64 = 10_000;
 
 /// Bytes of entropy fetched from the kernel at a time: 256 client ids.
 pub(crate) const ENTROPY_BYTES: usize = 4096;
+
+/// Connections of a core that left enough behind to be given back at once: about half a megabyte.
+pub(crate) const MEMORY_PEAK_MIN: usize = 1000;
+
+/// Snapshots, one a second, after which a core gives back what fewer have left.
+pub(crate) const MEMORY_SNAPSHOTS: u32 = 10;

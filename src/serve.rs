@@ -164,7 +164,7 @@ fn listen(config: &Config, cores: usize) -> anyhow::Result<Vec<Listener>> {
 
 /// Soft limits are defaults for others: of open files for programs that use `select`, of locked memory (what the rings and
 /// their buffers are) for everybody. The hard ones are what the operator allows.
-fn raise_limits() {
+pub(crate) fn raise_limits() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     for (resource, name) in [(Resource::Nofile, "open files"), (Resource::Memlock, "locked memory")] {
         let limit = getrlimit(resource);

@@ -162,6 +162,7 @@ fn explain_and_mistakes() {
     assert_eq!(code, 0);
     assert!(text.starts_with("somaxconn: accept queue (net.core.somaxconn)\n\nEach core listens"), "{text}");
     assert!(text.contains("Here: 4,096, required >= 65,535: warning."), "{text}");
+    assert_eq!(place.run(&["explain", "NET.core.SomaxConn"]), (0, text));
     let (_, list) = place.run(&["explain"]);
     assert!(list.lines().count() > 20 && list.contains("\nnofile "), "{list}");
     for (arguments, expected) in [

@@ -85,7 +85,7 @@ pub fn run(workload: &Workload, common: &Common, arguments: &[String]) -> Result
         // Of an earlier run. A pipe has no length to set.
         _ = file.set_len(0);
     }
-    raise_file_limit();
+    raise_limits();
 
     let plan = draft.plan;
     let live = Live::new(plan.cores);
@@ -148,10 +148,12 @@ fn warn(warnings: &[String]) {
     }
 }
 
-/// The plan counts with the hard limit. Where it cannot be reached the ring says so.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+/// The plan counts with the hard limits. Where they cannot be reached the ring says so.
+fn raise_limits() {
+    for resource in [Resource::Nofile, Resource::Memlock] {
+        let limit = getrlimit(resource);
+        _ = setrlimit(resource, Rlimit { current: limit.maximum, ..limit });
+    }
 }
 
 fn record(

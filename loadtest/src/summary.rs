@@ -29,12 +29,11 @@ pub fn text(record: &Record) -> String {
                 _ = write!(text, ", {} {what}", grouped(count));
             }
         }
-        let rate = measured.publish_rate().map_or_else(String::new, |rate| format!(", {}/s", rounded(rate)));
-        row("published", text + &rate);
+        row("published", text + &rate_of(measured.publish_rate()));
     }
     if record.totals.expected + record.totals.delivered > 0 {
         let totals = &record.totals;
-        let rate = measured.delivery_rate().map_or_else(String::new, |rate| format!(", {}/s", rounded(rate)));
+        let rate = rate_of(measured.delivery_rate());
         row("delivered", format!("{} of {}{rate}", grouped(totals.delivered), grouped(totals.expected)));
         row(
             "checked",
@@ -95,6 +94,11 @@ pub fn verdict(record: &Record) -> String {
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| of(*count as u64, what)).collect();
     let doubt = if verdict.generator_saturated { " (generator saturated)" } else { "" };
     if reasons.is_empty() { format!("PASS{doubt}") } else { format!("FAIL: {}{doubt}", reasons.join(", ")) }
+}
+
+/// Nothing where the measured part had none: the broadcast of `idle` comes after it.
+fn rate_of(rate: Option<f64>) -> String {
+    rate.filter(|rate| *rate > 0.0).map_or_else(String::new, |rate| format!(", {}/s", rounded(rate)))
 }
 
 fn connections(record: &Record) -> String {

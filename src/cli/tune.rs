@@ -47,7 +47,7 @@ enum TuneCommand {
     /// Say what a knob is about and how it is here; without a name list all
     Explain {
         /// Such as somaxconn or net.core.somaxconn
-        #[arg(value_parser = knob_names(), hide_possible_values = true)]
+        #[arg(value_parser = knob_names(), ignore_case = true, hide_possible_values = true)]
         knob: Option<String>,
         #[command(flatten)]
         target: TargetArgs,
@@ -57,7 +57,7 @@ enum TuneCommand {
 #[derive(Debug, Args)]
 struct ApplyArgs {
     /// Only these knobs
-    #[arg(value_parser = knob_names(), hide_possible_values = true)]
+    #[arg(value_parser = knob_names(), ignore_case = true, hide_possible_values = true)]
     knobs: Vec<String>,
     #[command(flatten)]
     target: TargetArgs,
@@ -144,6 +144,8 @@ fn check(args: &TargetArgs, is_fatal_only: bool, is_json: bool) -> Answer {
 fn checked(host: &Host, target: &Target) -> Report {
     let mut report = gyre_tuning::check(host, target);
     if host.is_real() {
+        // As the node does before it tries.
+        crate::serve::raise_limits();
         report.tried_io_uring(gyre_io::probe().map_err(|error| error.to_string()));
     }
     report

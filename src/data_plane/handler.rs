@@ -15,7 +15,7 @@ use super::admission::{Admission, Places};
 use super::calls::{Answer, Calls};
 use super::entropy::Entropy;
 use super::{ApiCounters, Core, FromControl, Parcel, ToControl, http};
-use crate::limits::SNAPSHOT_INTERVAL_MS;
+use crate::limits::{MEMORY_PEAK_MIN, MEMORY_SNAPSHOTS, SNAPSHOT_INTERVAL_MS};
 use crate::settings::Settings;
 
 /// See the module.
@@ -25,6 +25,8 @@ pub(crate) struct CoreHandler {
     next_snapshot_ms: u64,
     /// Most connections since memory was last given back.
     connections_peak: usize,
+    /// In a row, with at most half of them.
+    snapshots_below_peak: u32,
     has_reported_drained: bool,
 }
 
@@ -63,16 +65,24 @@ impl CoreHandler {
             inbox: Vec::new(),
             next_snapshot_ms: 0,
             connections_peak: 0,
+            snapshots_below_peak: 0,
             has_reported_drained: false,
         }
     }
 
-    /// After most clients have left, what the allocator kept of them goes as well.
+    /// After most clients have left, what is kept of them goes as well: at once what many have left, and what few have
+    /// after a while without new ones. A core that serves one request at a time must not do this between them.
     fn give_back_memory(&mut self, driver: &mut Driver) {
         let connections = driver.connections();
-        self.connections_peak = self.connections_peak.max(connections);
-        if connections <= self.connections_peak / 2 && self.connections_peak > 0 {
+        if connections > self.connections_peak / 2 || self.connections_peak == 0 {
+            self.connections_peak = self.connections_peak.max(connections);
+            self.snapshots_below_peak = 0;
+            return;
+        }
+        self.snapshots_below_peak += 1;
+        if self.connections_peak >= MEMORY_PEAK_MIN || self.snapshots_below_peak >= MEMORY_SNAPSHOTS {
             self.connections_peak = connections;
+            self.snapshots_below_peak = 0;
             self.core.engine.borrow_mut().give_back_memory();
             driver.give_back_memory();
         }

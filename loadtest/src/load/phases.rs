@@ -41,6 +41,8 @@ pub(super) fn direct(shared: &Shared, workload: &Workload, common: &Common) -> O
             Workload::Storm(storm) => {
                 let drop_all = storm.drop_all;
                 run.load(common, move |run, _, until_us| run.storm(drop_all, until_us));
+                // The recovery stands between: what is measured is what the phases say.
+                run.outcome.window = None;
             }
         }
     }

@@ -19,7 +19,7 @@ pub fn of(role: Role) -> impl Iterator<Item = &'static Knob> {
 /// By id, or by the name an administrator knows: `somaxconn` or `net.core.somaxconn`.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static Knob> {
-    all().find(|knob| knob.id == name || knob.setting.eq_ignore_ascii_case(name))
+    all().find(|knob| knob.id.eq_ignore_ascii_case(name) || knob.setting.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

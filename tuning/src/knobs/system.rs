@@ -24,7 +24,7 @@ pub(super) static KNOBS: &[Knob] = &[
         title: "locked memory",
         why: "The executor of each core refuses to start below 512 KiB, and registers a buffer of 64 KiB that counts as \
               locked memory of the user. The systemd default of 8 MiB is enough for 128 cores; old distributions and \
-              some containers give 64 KiB. A limit belongs to whoever starts the process: a unit, a login, a container.",
+              some containers give 64 KiB. Gyre raises the soft limit to the hard one itself. A limit belongs to whoever starts the process: a unit, a login, a container.",
         role: None,
         severity: Severity::Fatal,
         read: limits::memlock,

@@ -65,7 +65,8 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 pub(crate) fn memlock(host: &Host, target: &Target) -> Reading {
-    let Some((soft, hard)) = process::limit(host, "Max locked memory") else {
+    // The node and the generator raise the soft limit themselves.
+    let Some((_, hard)) = process::limit(host, "Max locked memory") else {
         return Reading::absent("/proc/self/limits cannot be read");
     };
     let required = (target.cores as u64 * MEMLOCK_PER_CORE).max(MEMLOCK_MIN);
@@ -78,11 +79,11 @@ pub(crate) fn memlock(host: &Host, target: &Target) -> Reading {
         directive_value: value.map_or_else(|| "infinity".to_owned(), |value| value.to_string()),
         otherwise: String::new(),
     };
-    let remedy = if soft.is_some() { Remedy::Limit(limit) } else { Remedy::None };
-    let current = soft.map_or_else(|| "unlimited".to_owned(), bytes);
-    let reading = Reading::new(soft.is_none_or(|soft| soft >= required), current, format!(">= {}", bytes(required)));
+    let remedy = if hard.is_some() { Remedy::Limit(limit) } else { Remedy::None };
+    let current = hard.map_or_else(|| "unlimited".to_owned(), bytes);
+    let reading = Reading::new(hard.is_none_or(|hard| hard >= required), current, format!(">= {}", bytes(required)));
     // Between the two a core works without its registered buffer.
-    let severity = if soft.is_some_and(|soft| soft < MEMLOCK_MIN) { Severity::Fatal } else { Severity::Hint };
+    let severity = if hard.is_some_and(|hard| hard < MEMLOCK_MIN) { Severity::Fatal } else { Severity::Hint };
     reading.severity(severity).remedy(remedy)
 }
 
