@@ -12,6 +12,7 @@ mod heard;
 mod judge;
 #[path = "stored/play.rs"]
 mod play;
+mod seeds;
 #[path = "stored/sim.rs"]
 mod sim;
 #[allow(dead_code, reason = "clients here say less")]
@@ -28,32 +29,7 @@ use sim::Sim;
 /// never goes: whatever breaks a promise when the store is slow, deaf or gone shows here first.
 #[test]
 fn promises_hold_for_every_seed() {
-    let variable = |name| std::env::var(name).ok();
-    let number = |text: &str| text.parse::<u64>().expect("a number");
-    let seeds = match (variable("GYRE_SIM_SEED"), variable("GYRE_SIM_SEEDS")) {
-        (Some(seed), _) => number(&seed)..number(&seed) + 1,
-        (None, Some(seeds)) => match seeds.split_once("..") {
-            Some((from, to)) => number(from)..number(to),
-            None => 0..number(&seeds),
-        },
-        (None, None) => 0..2_000,
-    };
-    let mut failed = Vec::new();
-    for seed in seeds {
-        if run(seed, None).is_err() {
-            failed.push(seed);
-            if failed.len() >= 20 {
-                break;
-            }
-        }
-    }
-    let Some(&first) = failed.first() else { return };
-    let mut trace = VecDeque::new();
-    let _ = run(first, Some(&mut trace));
-    for line in &trace {
-        eprintln!("{line}");
-    }
-    panic!("failed seeds: {failed:?}; above: the last actions of GYRE_SIM_SEED={first}");
+    seeds::for_every_seed(2_000, run);
 }
 
 fn run(seed: u64, trace: Option<&mut VecDeque<String>>) -> std::thread::Result<()> {
