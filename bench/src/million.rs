@@ -45,8 +45,9 @@ pub struct Options {
 /// Share of a core's file table that is planned with: the kernel spreads connections by hash, not evenly.
 const SPREAD: f64 = 0.9;
 
-/// How long the server's memory may take to go down after the last client has left.
-const SETTLE: Duration = Duration::from_secs(10);
+/// How long the server's memory may take to go down after the last client has left: a core gives back what the last few
+/// have left after ten seconds.
+const SETTLE: Duration = Duration::from_secs(15);
 
 const PORT: u16 = 18_500;
 

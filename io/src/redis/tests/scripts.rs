@@ -49,6 +49,23 @@ fn a_script_is_repeated_once() {
     assert!(matches!(feed(&mut connection, NOSCRIPT)[..], [Incoming::Reply { token: 1, reply: Reply::Error(_) }]));
 }
 
+/// More than a socket takes goes out in parts: none of it twice, and none of it never.
+#[test]
+fn output_goes_out_in_parts() {
+    let mut connection = ready(false);
+    (1..=3).for_each(|token| get(&mut connection, token));
+    let whole = connection.output().to_vec();
+    let mut parts = Vec::new();
+    while !connection.output().is_empty() {
+        let part = connection.output()[..connection.output().len().min(10)].to_vec();
+        connection.output_taken(part.len());
+        parts.extend(part);
+    }
+    assert_eq!(parts, whole);
+    let expected: Vec<_> = (1..=3).map(|token| reply(token, Reply::Int(7))).collect();
+    assert_eq!(feed(&mut connection, b":7\r\n:7\r\n:7\r\n"), expected);
+}
+
 /// A Redis that stalls under large publications must not fill the node's memory with what might be repeated.
 #[test]
 fn kept_arguments_are_bounded() {
