@@ -66,9 +66,19 @@ impl Client {
         self.commands.has(conn) || self.messages.has(conn)
     }
 
-    /// Whether commands are taken now.
-    pub fn is_up(&mut self) -> bool {
-        self.commands.open().is_some()
+    /// Whether a lane is ready.
+    pub fn is_up(&self, what: Use) -> bool {
+        match what {
+            Use::Commands => self.commands.is_up(),
+            Use::Messages => self.messages.is_up(),
+        }
+    }
+
+    /// Gives up both connections: the server is not used any more.
+    pub fn end(&mut self, driver: &mut Driver, events: &mut impl FnMut(Event)) {
+        for (lane, what) in [(&mut self.commands, Use::Commands), (&mut self.messages, Use::Messages)] {
+            lane.end(driver, &mut |told| events(event(what, told)));
+        }
     }
 
     /// Sends one command. Its answer, or its failure, comes as an event with `token`.

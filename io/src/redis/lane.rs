@@ -83,6 +83,26 @@ impl Lane {
         }
     }
 
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state, State::Open { is_up: true, .. })
+    }
+
+    /// Gives the connection up, without a word in the log.
+    pub(super) fn end(&mut self, driver: &mut Driver, tell: &mut impl FnMut(Told)) {
+        let was_up = self.is_up();
+        match std::mem::replace(&mut self.state, State::Down { retry_at_ms: u64::MAX }) {
+            State::Down { .. } => {}
+            State::Dialling(conn) => driver.abort(conn),
+            State::Open { conn, mut connection, .. } => {
+                connection.closed(&mut |incoming| tell(Told::Heard(incoming)));
+                driver.abort(conn);
+            }
+        }
+        if was_up {
+            tell(Told::Down);
+        }
+    }
+
     /// Once per turn: dials when it is time to, and ends a connection that does not answer.
     pub(super) fn turn(
         &mut self,

@@ -17,6 +17,7 @@ mod pubsub;
 mod reply;
 mod scan;
 mod script;
+mod shard;
 #[cfg(test)]
 mod tests;
 
@@ -28,3 +29,4 @@ pub use handshake::{Greeting, Handshake};
 pub use lane::{Endpoint, Use};
 pub use reply::{Reply, ReplyError};
 pub use script::Script;
+pub use shard::{Servers, Shard, ShardOptions};

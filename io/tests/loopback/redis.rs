@@ -226,7 +226,7 @@ fn a_lost_lane_fails_what_waits_and_comes_back() {
     let (sender, refused) = channel();
     core.run(move |client, now_ms| {
         let refusal = client.send(3, now_ms, |out| _ = Command::new(out, 1).arg(b"PING")).is_err();
-        sender.send((refusal, client.is_up())).unwrap();
+        sender.send((refusal, client.is_up(Use::Commands))).unwrap();
     });
     assert_eq!(refused.recv_timeout(PATIENCE).unwrap(), (true, false));
     assert!(matches!(core.hear(), Event::Up(Use::Commands)));
