@@ -15,6 +15,7 @@ pub(crate) use endpoint::Endpoint;
 
 use crate::config::types::{Redis, Secret, Tls};
 use address::{Address, Kind};
+use gyre_io::redis::Handshake;
 use limits::{database, timeout_ms};
 
 /// What `connect_timeout`, `io_timeout` and `presence_ttl` are when a variable sets them to zero.
@@ -137,6 +138,21 @@ impl RedisOptions {
         match self.shards.len() {
             1 => runs.concat(),
             count => format!("sharded({count}):{}", runs.join(",")),
+        }
+    }
+}
+
+impl Shard {
+    /// What a connection to one of its servers begins with.
+    pub(crate) fn handshake(&self) -> Handshake {
+        Handshake {
+            user: self.auth.user.clone(),
+            password: self.auth.password.expose().to_owned(),
+            db: self.db,
+            client_name: self.client_name.clone(),
+            force_resp2: self.force_resp2,
+            replica: false,
+            io_timeout_ms: self.io_timeout_ms,
         }
     }
 }
