@@ -28,3 +28,12 @@ pub(crate) const MEMORY_PEAK_MIN: usize = 1000;
 
 /// Snapshots, one a second, after which a core gives back what fewer have left.
 pub(crate) const MEMORY_SNAPSHOTS: u32 = 10;
+
+/// Redis: channels asked for with one SUBSCRIBE after a connection was lost, as in the reference (engines.md section 11).
+pub(crate) const HEAR_AGAIN_BATCH: usize = 512;
+
+/// Redis: after this many ms a core takes clients even without it. It was there a moment ago, or the node had not started.
+pub(crate) const STORE_UP_MS: u64 = 3_000;
+
+/// Redis: pause before channels that it refused are asked for again, on a connection that lives on.
+pub(crate) const HEAR_AGAIN_RETRY_MS: u64 = 500;

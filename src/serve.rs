@@ -14,12 +14,12 @@ use gyre_tuning::topology::Topology;
 
 use crate::config::{Warning, types::Config};
 use crate::control_plane::{self, ControlOptions, End};
-use crate::data_plane::{Admission, CoreHandler, Parcel};
+use crate::data_plane::{Admission, CoreHandler, Parcel, StoreOptions};
 use crate::host_check;
 use crate::layout::Layout;
 use crate::logging;
 use crate::placement;
-use crate::settings::{self, Settings};
+use crate::settings::{self, Settings, StoreSettings};
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(config: &Config, warnings: &[Warning]) -> ExitCode {
@@ -48,10 +48,11 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     let layout = Layout::new(&config.gyre.cores, config.gyre.reserved_cores, &topology)?;
     let rules = Arc::new(settings::rules(config)?);
     let settings = Arc::new(Settings::new(config, layout.cores(), rules)?);
+    let store = StoreSettings::new(config)?;
     tracing::info!(
         version = &*settings.version,
         pid = std::process::id(),
-        engine = "memory",
+        engine = store.as_ref().map_or_else(|| "memory".to_owned(), StoreSettings::mode),
         cores = %layout,
         "starting gyre"
     );
@@ -65,6 +66,7 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     use_small_pages();
     gyre_io::probe()?;
     host_check::at_start(&layout)?;
+    let store = store.map(|store| find(&store, &settings.node_uid)).transpose()?;
     let cores = usize::from(layout.cores());
     let listeners = listen(config, cores)?;
     // Not before: an address that is taken may be that of a node which has this file.
@@ -86,10 +88,27 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     };
     control_plane::run(options, || {
         let receive_buffers = gyre_io::receive_buffers(cores, topology.cpus.len());
-        start_cores(config, &settings, &layout, ports, listeners, receive_buffers)?;
+        start_cores(config, &settings, &layout, ports, listeners, store, receive_buffers)?;
         warnings.iter().for_each(Warning::log);
         Ok(())
     })
+}
+
+fn find(store: &StoreSettings, node_uid: &str) -> anyhow::Result<StoreOptions> {
+    use crate::settings::redis::{Endpoint, Topology};
+    use gyre_io::redis::Servers;
+    let servers = store.shards().map(|(shard, _)| {
+        let Topology::Standalone(endpoint) = &shard.topology else { anyhow::bail!("only standalone") };
+        let endpoint = match endpoint {
+            Endpoint::Unix(path) => gyre_io::redis::Endpoint::Unix(path.clone()),
+            Endpoint::Host { name, port } => {
+                gyre_io::redis::Endpoint::Internet((&**name, *port).to_socket_addrs()?.next().context("no address")?)
+            }
+        };
+        Ok(Arc::new(Servers::One(endpoint)))
+    });
+    let servers = servers.collect::<anyhow::Result<Vec<_>>>()?;
+    store.store(node_uid, &servers)
 }
 
 fn start_cores(
@@ -98,6 +117,7 @@ fn start_cores(
     layout: &Layout,
     ports: Vec<Port<Parcel>>,
     listeners: Vec<Listener>,
+    store: Option<StoreOptions>,
     receive_buffers: u16,
 ) -> anyhow::Result<()> {
     let admission = Arc::new(Admission::new());
@@ -109,14 +129,17 @@ fn start_cores(
         let options = CoreOptions {
             listeners: vec![listener],
             outbox_bytes_max: outbox_bytes_max(config),
+            dials_max: store.as_ref().map_or(0, StoreOptions::connections_max),
             receive_buffers,
             sleeper: Some(port.sleeper()),
             ..CoreOptions::new(id)
         };
         let settings = Arc::clone(settings);
         let admission = Arc::clone(&admission);
+        let store = store.clone();
         let start = move || {
-            let make = move |driver| CoreHandler::new(id, settings, admission, driver, port, u64::from_ne_bytes(seed));
+            let make =
+                move |driver| CoreHandler::new(id, settings, admission, driver, port, store, u64::from_ne_bytes(seed));
             gyre_io::spawn_core(options, make).map_err(anyhow::Error::from)
         };
         let started = match &*layout.core_cpus(core) {

@@ -15,9 +15,20 @@ impl Epoch {
         Self(std::array::from_fn(|_| rng.alphabetic() as u8))
     }
 
+    /// An epoch that a store kept: at most eight ASCII letters or digits. `None` = it is another thing.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        if text.len() > 8 || !text.iter().all(u8::is_ascii_alphanumeric) {
+            return None;
+        }
+        let mut epoch = [0; 8];
+        epoch[..text.len()].copy_from_slice(text);
+        Some(Self(epoch))
+    }
+
     /// The epoch as clients see it.
     pub fn as_str(&self) -> &str {
-        if self.0[0] == 0 { "" } else { std::str::from_utf8(&self.0).unwrap_or_default() }
+        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(self.0.len());
+        std::str::from_utf8(&self.0[..end]).unwrap_or_default()
     }
 }
 

@@ -31,6 +31,19 @@ impl ClientId {
     }
 }
 
+impl ClientId {
+    /// Reads the text form.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 16];
+        let mut digits = text.iter().filter(|&&byte| byte != b'-').map(|&byte| (byte as char).to_digit(16));
+        for byte in &mut bytes {
+            *byte = (digits.next()?? * 16 + digits.next()??) as u8;
+        }
+        let id = Self(bytes);
+        (digits.next().is_none() && id.to_string().as_bytes() == text).then_some(id)
+    }
+}
+
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const HEX: &[u8; 16] = b"0123456789abcdef";

@@ -116,6 +116,7 @@ impl Control {
                     self.tell(usize::from(core.0), page);
                 }
                 ToControl::Drained => self.drained += 1,
+                ToControl::Doubt(_) | ToControl::FromNodes(_) | ToControl::Published { .. } => {}
             }
         }
         more

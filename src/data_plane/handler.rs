@@ -14,8 +14,9 @@ use gyre_proto::ws::{Opcode, Role};
 use super::admission::{Admission, Places};
 use super::calls::{Answer, Calls};
 use super::entropy::Entropy;
+use super::store::{ForControl, Store, StoreOptions, hand_over};
 use super::{ApiCounters, Core, FromControl, Parcel, ToControl, http};
-use crate::limits::{MEMORY_PEAK_MIN, MEMORY_SNAPSHOTS, SNAPSHOT_INTERVAL_MS};
+use crate::limits::{MEMORY_PEAK_MIN, MEMORY_SNAPSHOTS, SNAPSHOT_INTERVAL_MS, STORE_UP_MS};
 use crate::settings::Settings;
 
 /// See the module.
@@ -28,6 +29,10 @@ pub(crate) struct CoreHandler {
     /// In a row, with at most half of them.
     snapshots_below_peak: u32,
     has_reported_drained: bool,
+    /// The store was there once.
+    has_been_up: bool,
+    /// What the store has for the control thread.
+    for_control: Vec<ForControl>,
 }
 
 impl CoreHandler {
@@ -37,6 +42,7 @@ impl CoreHandler {
         admission: Arc<Admission>,
         driver: Rc<RefCell<Driver>>,
         port: Port<Parcel>,
+        store: Option<StoreOptions>,
         seed: u64,
     ) -> Self {
         let engine = Engine::new(EngineOptions {
@@ -44,9 +50,10 @@ impl CoreHandler {
             cores: settings.cores,
             rules: Arc::clone(&settings.rules),
             version: Arc::clone(&settings.version),
-            is_stored: false,
+            is_stored: store.is_some(),
             seed,
         });
+        driver.borrow_mut().hold_accepts(store.is_some());
         let core = Core {
             id,
             settings,
@@ -55,6 +62,7 @@ impl CoreHandler {
             driver,
             engine: RefCell::new(engine),
             port: RefCell::new(port),
+            store: RefCell::new(store.map(|options| Store::new(options, id, seed))),
             calls: Rc::new(RefCell::new(Calls::default())),
             entropy: RefCell::new(Entropy::new()),
             api: RefCell::new(ApiCounters::default()),
@@ -67,6 +75,8 @@ impl CoreHandler {
             connections_peak: 0,
             snapshots_below_peak: 0,
             has_reported_drained: false,
+            has_been_up: false,
+            for_control: Vec::new(),
         }
     }
 
@@ -88,12 +98,47 @@ impl CoreHandler {
         }
     }
 
+    /// What Redis has said, and what it was not asked in vain.
+    fn turn_of_store(&mut self, driver: &mut Driver) {
+        {
+            let mut store = self.core.store.borrow_mut();
+            let Some(store) = &mut *store else { return };
+            store.turn(driver);
+            store.doubts().for_each(|shard| self.core.tell_control(ToControl::Doubt(shard)));
+            // Who connects at once must not be told of an outage that is none.
+            self.has_been_up |= store.is_up() || driver.now_ms() >= STORE_UP_MS;
+            driver.hold_accepts(!self.has_been_up);
+        }
+        let mut for_control = std::mem::take(&mut self.for_control);
+        self.core.with_driver(driver, |engine, hands| hand_over(engine, hands, &mut for_control));
+        for what in for_control.drain(..) {
+            self.core.tell_control(match what {
+                ForControl::Said(bytes) => ToControl::FromNodes((&*bytes).into()),
+                ForControl::Told(number, ok) => ToControl::Published { number, ok },
+            });
+        }
+        self.for_control = for_control;
+    }
+
+    /// No clients are left, and what their leaving meant has been told.
+    fn is_drained(&self, driver: &Driver) -> bool {
+        match &*self.core.store.borrow() {
+            None => driver.connections() == 0,
+            Some(store) => driver.connections() <= store.connections() && store.is_quiet(),
+        }
+    }
+
     fn take_from_control(&mut self, driver: &mut Driver, what: FromControl) {
         match what {
             FromControl::Page { call, text } => self.core.calls.borrow_mut().answer(call, Answer::Page(*text)),
             FromControl::Rules(rules) => self.core.with_driver(driver, |engine, hands| {
                 engine.message(gyre_engine::Message::Rules(rules), hands);
             }),
+            FromControl::Servers { shard, servers } => {
+                if let Some(store) = &mut *self.core.store.borrow_mut() {
+                    store.servers_are(driver, shard, servers);
+                }
+            }
             FromControl::Shutdown => {
                 self.core.is_shutting_down.set(true);
                 driver.drain();
@@ -124,7 +169,24 @@ impl Handler for CoreHandler {
         self.core.with_driver(driver, |engine, hands| engine.receive(conn, data, hands));
     }
 
-    fn closed(&mut self, driver: &mut Driver, conn: ConnId, _why: Closed) {
+    fn dialled(&mut self, driver: &mut Driver, conn: ConnId) {
+        if let Some(store) = &mut *self.core.store.borrow_mut() {
+            store.dialled(driver, conn);
+        }
+    }
+
+    fn bytes(&mut self, driver: &mut Driver, conn: ConnId, data: &[u8]) {
+        if let Some(store) = &mut *self.core.store.borrow_mut() {
+            store.bytes(driver, conn, data);
+        }
+    }
+
+    fn closed(&mut self, driver: &mut Driver, conn: ConnId, why: Closed) {
+        if let Some(store) = &mut *self.core.store.borrow_mut()
+            && store.has(conn)
+        {
+            return store.closed(driver, conn, why);
+        }
         self.core.left(conn);
         self.core.with_driver(driver, |engine, hands| engine.closed(conn, hands));
     }
@@ -153,6 +215,7 @@ impl Handler for CoreHandler {
             }
         }
         self.inbox = inbox;
+        self.turn_of_store(driver);
         driver.hold_closed(self.core.is_congested());
         let is_fanning_out = self.core.with_driver(driver, |engine, hands| engine.turn(hands));
         if driver.now_ms() >= self.next_snapshot_ms {
@@ -161,14 +224,17 @@ impl Handler for CoreHandler {
             self.core.tell_control(ToControl::Snapshot(snapshot));
             self.give_back_memory(driver);
         }
-        if self.core.is_shutting_down.get() && !self.has_reported_drained && driver.connections() == 0 {
+        if self.core.is_shutting_down.get() && !self.has_reported_drained && self.is_drained(driver) {
             self.has_reported_drained = true;
             self.core.tell_control(ToControl::Drained);
         }
         if more || is_fanning_out { Busy::Yes } else { Busy::No }
     }
 
-    fn turn_ends(&mut self, _driver: &mut Driver) {
+    fn turn_ends(&mut self, driver: &mut Driver) {
+        if let Some(store) = &mut *self.core.store.borrow_mut() {
+            store.flush(driver);
+        }
         self.core.port.borrow_mut().flush();
     }
 }

@@ -9,11 +9,14 @@ use gyre_proto::ids::{ConnId, CoreId};
 
 use super::calls::{Answer, Calls};
 use super::parcel::Parcel;
+use super::store::Store;
 
 pub(super) struct Hands<'a> {
     pub(super) driver: &'a mut Driver,
     pub(super) port: &'a mut Port<Parcel>,
     pub(super) calls: &'a mut Calls,
+    /// `None` = every channel is kept in memory.
+    pub(super) store: Option<&'a mut Store>,
 }
 
 impl Outlet for Hands<'_> {
@@ -64,9 +67,9 @@ impl Outlet for Hands<'_> {
         self.calls.part(call, reply);
     }
 
-    fn store(&mut self, _ticket: Ticket, _channel: &str, _call: StoreCall<'_>) -> bool {
-        // Every channel is kept in memory.
-        false
+    fn store(&mut self, ticket: Ticket, channel: &str, call: StoreCall<'_>) -> bool {
+        let now_ms = self.driver.now_ms();
+        self.store.as_deref_mut().is_some_and(|store| store.ask(ticket, channel, call, now_ms))
     }
 
     fn is_congested(&self) -> bool {

@@ -13,6 +13,7 @@ mod handler;
 mod hands;
 mod http;
 mod parcel;
+mod store;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -30,6 +31,8 @@ use entropy::Entropy;
 pub(crate) use handler::CoreHandler;
 use hands::Hands;
 pub(crate) use parcel::{ApiCounters, FromControl, Parcel, Snapshot, ToControl};
+use store::Store;
+pub(crate) use store::{PresenceOptions, StoreOptions, StoreShard};
 
 use crate::settings::Settings;
 
@@ -43,6 +46,8 @@ pub(crate) struct Core {
     driver: Rc<RefCell<Driver>>,
     engine: RefCell<Engine>,
     port: RefCell<Port<Parcel>>,
+    /// `None` = every channel is kept in memory.
+    store: RefCell<Option<Store>>,
     calls: Rc<RefCell<Calls>>,
     entropy: RefCell<Entropy>,
     api: RefCell<ApiCounters>,
@@ -59,9 +64,10 @@ impl Core {
     fn with_driver<T>(&self, driver: &mut Driver, act: impl FnOnce(&mut Engine, &mut Hands<'_>) -> T) -> T {
         let mut port = self.port.borrow_mut();
         let mut calls = self.calls.borrow_mut();
+        let mut store = self.store.borrow_mut();
         let mut engine = self.engine.borrow_mut();
         engine.set_now(now(driver));
-        act(&mut engine, &mut Hands { driver, port: &mut port, calls: &mut calls })
+        act(&mut engine, &mut Hands { driver, port: &mut port, calls: &mut calls, store: store.as_mut() })
     }
 
     /// Asks the home core of a channel and waits for its answer. `None` = the answer was of another kind, a bug.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use gyre_engine::rules::Rules;
 use gyre_engine::{CallId, Counters, Counts, Message};
 use gyre_io::DriverStats;
+use gyre_io::redis::Servers;
 use gyre_proto::ids::CoreId;
 
 /// One message in a ring. Small, so that rings stay small: a tag and a pointer.
@@ -28,6 +29,12 @@ pub(crate) enum ToControl {
     Scrape { core: CoreId, call: CallId },
     /// All connections of a core that is shutting down are gone.
     Drained,
+    /// A core has reason to doubt what it was told of the servers of this shard.
+    Doubt(usize),
+    /// A message between nodes has come.
+    FromNodes(Box<[u8]>),
+    /// Whether Redis took what was to be told to other nodes.
+    Published { number: u64, ok: bool },
 }
 
 #[derive(Debug)]
@@ -38,6 +45,8 @@ pub(crate) enum FromControl {
     Rules(Arc<Rules>),
     /// Close every connection with 3001.
     Shutdown,
+    /// What was found out about the servers of a shard.
+    Servers { shard: usize, servers: Arc<Servers> },
 }
 
 /// What a core reports of itself.

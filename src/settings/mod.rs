@@ -2,6 +2,7 @@
 
 pub(crate) mod redis;
 mod rules;
+mod store;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,6 +12,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use gyre_engine::rules::Rules;
 
 pub(crate) use rules::rules;
+pub(crate) use store::StoreSettings;
 
 use crate::config::types::{Config, Endpoint};
 

@@ -123,6 +123,13 @@ impl Driver {
         self.wake_streams();
     }
 
+    /// Whether new connections wait in the kernel's backlog for now.
+    pub fn hold_accepts(&mut self, hold: bool) {
+        if std::mem::replace(&mut self.holds_accepts, hold) && !hold {
+            self.accept_retry_ms = Some(self.now_ms);
+        }
+    }
+
     /// Whether `drain` was called.
     pub fn is_draining(&self) -> bool {
         self.is_draining
@@ -131,6 +138,9 @@ impl Driver {
     /// Starts to accept where it is time to. Every turn.
     pub(super) fn arm_accepts(&mut self) {
         let mut next = None;
+        if self.holds_accepts {
+            return;
+        }
         for (at, listening) in self.listening.iter_mut().enumerate() {
             if listening.accepting || listening.stopped {
                 continue;

@@ -74,6 +74,16 @@ impl Client {
         }
     }
 
+    /// Connections there are, or will be in a moment.
+    pub fn connections(&self) -> usize {
+        usize::from(self.commands.has_connection()) + usize::from(self.messages.has_connection())
+    }
+
+    /// What waits for an answer.
+    pub fn in_flight(&self) -> usize {
+        self.commands.in_flight() + self.messages.in_flight()
+    }
+
     /// Gives up both connections: the server is not used any more.
     pub fn end(&mut self, driver: &mut Driver, events: &mut impl FnMut(Event)) {
         for (lane, what) in [(&mut self.commands, Use::Commands), (&mut self.messages, Use::Messages)] {

@@ -87,6 +87,17 @@ impl Lane {
         matches!(self.state, State::Open { is_up: true, .. })
     }
 
+    pub(super) fn has_connection(&self) -> bool {
+        !matches!(self.state, State::Down { .. })
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        match &self.state {
+            State::Open { connection, .. } => connection.in_flight(),
+            _ => 0,
+        }
+    }
+
     /// Gives the connection up, without a word in the log.
     pub(super) fn end(&mut self, driver: &mut Driver, tell: &mut impl FnMut(Told)) {
         let was_up = self.is_up();

@@ -53,8 +53,18 @@ impl Shard {
         self.client.has(conn)
     }
 
+    /// Connections there are, or will be in a moment.
+    pub fn connections(&self) -> usize {
+        self.client.connections()
+    }
+
+    /// Commands and subscriptions that wait for their answer.
+    pub fn in_flight(&self) -> usize {
+        self.client.in_flight()
+    }
+
     /// Connections it may have at a time.
-    pub fn connections_max(&self) -> usize {
+    pub fn connections_max(_servers: &Servers) -> usize {
         2
     }
 

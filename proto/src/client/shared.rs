@@ -63,6 +63,30 @@ pub struct Publication {
     pub version: u64,
 }
 
+impl ClientInfo {
+    /// Appends the Protobuf form, as stores keep it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.encode_raw(out);
+    }
+
+    /// Reads that form; `None` if it is malformed.
+    pub fn read(bytes: &Bytes) -> Option<Self> {
+        Self::decode(bytes.clone()).ok()
+    }
+}
+
+impl Publication {
+    /// Appends the Protobuf form, as stores keep it.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.encode_raw(out);
+    }
+
+    /// Reads that form; `None` if it is malformed.
+    pub fn read(bytes: &Bytes) -> Option<Self> {
+        Self::decode(bytes.clone()).ok()
+    }
+}
+
 /// Stream position: offset and epoch.
 #[derive(Clone, PartialEq, Deserialize, Message)]
 #[serde(default)]

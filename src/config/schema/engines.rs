@@ -17,9 +17,9 @@ const ENGINE_REDIS: &[Field] = &[
 ];
 
 const PRESENCE_REDIS: &[Field] = &[
-    duration("presence_ttl", secs(60), "How long an entry lives without a refresh."),
+    duration("presence_ttl", secs(60), "How long an entry lives without a refresh.").honoured(),
     boolean("presence_hash_field_ttl", "Uses expiry of hash fields; needs Redis 7.4."),
-    boolean("presence_user_mapping", "Keeps entries per user for fast presence statistics."),
+    boolean("presence_user_mapping", "Keeps entries per user for fast presence statistics.").honoured(),
 ];
 
 const CHANNEL_STATE: &[Field] = &[

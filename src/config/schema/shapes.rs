@@ -12,36 +12,51 @@ pub(super) const TLS: &[Field] = &[
     text("server_name", "", "Name expected in the certificate of a dialled peer."),
 ];
 
+/// Of a peer that is dialled, where it is honoured.
+const DIAL_TLS: &[Field] = &[
+    boolean("enabled", "Turns TLS on.").honoured(),
+    pem("cert_pem", "Certificate chain.").honoured(),
+    pem("key_pem", "Private key of the certificate.").honoured(),
+    pem("server_ca_pem", "Certificates trusted when this node dials a peer.").honoured(),
+    pem("client_ca_pem", "Certificates trusted for clients; of no use towards a peer."),
+    boolean("insecure_skip_verify", "Accepts any certificate of a dialled peer.").honoured(),
+    text("server_name", "", "Name expected in the certificate of a dialled peer.").honoured(),
+];
+
 pub(super) const REDIS: &[Field] = &[
-    texts("address", &["redis://127.0.0.1:6379"], "Addresses of Redis; each entry is one shard."),
-    duration("connect_timeout", secs(1), "How long dialling may take."),
-    duration("io_timeout", secs(4), "How long one request may take."),
-    int("db", 0, "Database number; a cluster has only 0."),
-    text("user", "", "ACL user."),
-    text("password", "", "Password."),
-    text("client_name", "", "Name that connections announce to Redis."),
-    boolean("force_resp2", "Speaks the older protocol only."),
+    texts("address", &["redis://127.0.0.1:6379"], "Addresses of Redis; each entry is one shard.").honoured(),
+    duration("connect_timeout", secs(1), "How long dialling may take.").honoured(),
+    duration("io_timeout", secs(4), "How long one request may take.").honoured(),
+    int("db", 0, "Database number; a cluster has only 0.").honoured(),
+    text("user", "", "ACL user.").honoured(),
+    text("password", "", "Password.").honoured(),
+    text("client_name", "", "Name that connections announce to Redis.").honoured(),
+    boolean("force_resp2", "Speaks the older protocol only.").honoured(),
     texts(
         "cluster_address",
         &[],
         "Cluster mode: each entry is one shard and may hold several seeds, separated by commas.",
-    ),
+    )
+    .honoured(),
     texts(
         "sentinel_address",
         &[],
         "Sentinel mode: each entry is one shard and may hold several Sentinels, separated by commas.",
-    ),
-    text("sentinel_user", "", "ACL user towards Sentinel."),
-    text("sentinel_password", "", "Password towards Sentinel."),
-    text("sentinel_client_name", "", "Name that connections announce to Sentinel."),
-    text("sentinel_master_name", "", "Name of the monitored primary; needed in Sentinel mode."),
-    object("tls", TLS, "TLS towards Redis."),
-    object("sentinel_tls", TLS, "TLS towards Sentinel."),
+    )
+    .honoured(),
+    text("sentinel_user", "", "ACL user towards Sentinel.").honoured(),
+    text("sentinel_password", "", "Password towards Sentinel.").honoured(),
+    text("sentinel_client_name", "", "Name that connections announce to Sentinel.").honoured(),
+    text("sentinel_master_name", "", "Name of the monitored primary; needed in Sentinel mode.").honoured(),
+    object("tls", DIAL_TLS, "TLS towards Redis."),
+    object("sentinel_tls", DIAL_TLS, "TLS towards Sentinel."),
     object("replica_client", &[boolean("enabled", "Keeps connections to replicas too.")], "Connections to replicas."),
 ];
 
-pub(super) const REDIS_PREFIXED: &[Field] =
-    &[inline(REDIS), text("prefix", "centrifugo", "Starts every key and Pub/Sub channel of this installation.")];
+pub(super) const REDIS_PREFIXED: &[Field] = &[
+    inline(REDIS),
+    text("prefix", "centrifugo", "Starts every key and Pub/Sub channel of this installation.").honoured(),
+];
 
 pub(super) const PROXY: &[Field] = &[
     text("endpoint", "", "URL of the backend: http and https are called with JSON over POST, anything else with gRPC."),

@@ -42,6 +42,12 @@ pub(crate) struct Config {
     pub(crate) health: Endpoint,
     /// `/metrics`.
     pub(crate) prometheus: Endpoint,
+    /// Where Pub/Sub, history and presence live.
+    pub(crate) engine: Engine,
+    /// Replaces the Pub/Sub and history half of the engine.
+    pub(crate) broker: EngineHalf,
+    /// Replaces the presence half.
+    pub(crate) presence_manager: EngineHalf,
     /// Graceful stop.
     pub(crate) shutdown: Shutdown,
     /// File that holds the process id while the node runs.
@@ -50,6 +56,39 @@ pub(crate) struct Config {
     /// Where this configuration came from; [`Config::load`] reads it again.
     #[serde(skip)]
     pub(crate) sources: super::Sources,
+}
+
+/// `engine.*`
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Engine {
+    /// Which one.
+    pub(crate) r#type: EngineType,
+    /// Counts when it is Redis.
+    pub(crate) redis: Redis,
+}
+
+/// `broker.*`, `presence_manager.*`
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct EngineHalf {
+    /// Else the engine's.
+    pub(crate) enabled: bool,
+    /// Which one.
+    pub(crate) r#type: EngineType,
+    /// Counts when it is Redis.
+    pub(crate) redis: Redis,
+}
+
+/// Where a half of the engine lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EngineType {
+    /// In this process.
+    Memory,
+    /// Shared by nodes.
+    Redis,
+    /// Refused when it would be used.
+    #[serde(other)]
+    Other,
 }
 
 /// `http_server.*`

@@ -6,14 +6,13 @@ use super::{Check, Wrong, wrong};
 use crate::config::schema::value_at;
 use crate::settings::redis::{Mistake, RedisOptions};
 
-/// How the Redis of this object is laid out, in a word.
-pub(super) fn mode(check: &Check<'_>, path: &str) -> Result<String, Wrong> {
+pub(super) fn check(check: &Check<'_>, path: &str) -> Result<(), Wrong> {
     let Some(Ok(redis)) = value_at(check.tree, path).map(|tree| serde_json::from_value::<Redis>(tree.clone())) else {
         // Not reached: the tree is complete and typed. The cause might quote an address.
         return wrong(path, "cannot be read");
     };
     match RedisOptions::new(&redis) {
-        Ok(options) => Ok(options.mode()),
+        Ok(_) => Ok(()),
         Err(Mistake { option, message }) => wrong(join(path, &option), message),
     }
 }

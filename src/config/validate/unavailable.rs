@@ -49,17 +49,22 @@ fn engines(check: &Check<'_>) -> Result<(), Wrong> {
         ("broker", check.is_on("broker.enabled")),
         ("presence_manager", check.is_on("presence_manager.enabled")),
     ];
-    let mut refused = Vec::new();
+    let kind = |section: &str| check.text(&join(section, "type"));
     for (section, _) in used.into_iter().filter(|(_, is_used)| *is_used) {
-        let path = join(section, "type");
-        match check.text(&path) {
+        match kind(section) {
             "memory" => {}
-            // Mistakes in addresses and options of any section come before what is merely not there yet.
-            "redis" => refused.push((path, format!("redis ({})", redis::mode(check, &join(section, "redis"))?))),
-            word => refused.push((path, word.to_owned())),
+            "redis" => redis::check(check, &join(section, "redis"))?,
+            word => return wrong(join(section, "type"), format!("{word} is {HERE}; memory and redis are")),
         }
     }
-    refused.into_iter().try_for_each(|(path, what)| wrong(path, format!("{what} is {HERE}; only memory is")))
+    let [broker, presence] = [1, 2].map(|half: usize| if used[half].1 { used[half].0 } else { "engine" });
+    if kind(broker) == "memory" && kind(presence) == "redis" {
+        return wrong(
+            join(presence, "type"),
+            format!("presence in redis beside a broker in memory is {HERE}; use redis for both"),
+        );
+    }
+    Ok(())
 }
 
 /// The server API, metrics and health would be open to those who only should reach the external listener.

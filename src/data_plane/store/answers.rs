@@ -1,0 +1,178 @@
+//! What Redis says, as the engine and the control thread understand it.
+//!
+//! On a core's thread, once per turn, after the connections have taken in what there is.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gyre_engine::scripts::{Envelope, offset_of};
+use gyre_engine::{ClientId, Engine, Epoch, Heard, HistoryFacts, Position, StoreReply};
+use gyre_io::redis::{Event, Reply, ReplyError, Use};
+use gyre_proto::client::{ClientInfo, Publication};
+
+use super::ask::{self, Kind};
+use crate::data_plane::hands::Hands;
+
+/// Something for the control thread.
+#[derive(Debug)]
+pub(in crate::data_plane) enum ForControl {
+    /// A message of another node, or of this one.
+    Said(Bytes),
+    /// Whether Redis took what was to be told, by its number.
+    Told(u64, bool),
+}
+
+/// Hands the engine what has come since the last turn, in order.
+pub(in crate::data_plane) fn hand_over(engine: &mut Engine, hands: &mut Hands<'_>, control: &mut Vec<ForControl>) {
+    let Some(store) = hands.store.as_deref_mut() else { return };
+    if store.events.is_empty() && store.own.is_empty() {
+        return;
+    }
+    let mut events = std::mem::take(&mut store.events);
+    let own = std::mem::take(&mut store.own);
+    let keys = std::rc::Rc::clone(&store.keys);
+    for (ticket, reply) in own {
+        engine.stored(ticket, reply, hands);
+    }
+    for (shard, event) in events.drain(..) {
+        match event {
+            Event::Message(name, payload) => match keys[shard].channel_of(&name) {
+                Some(channel) => match heard(&payload) {
+                    Some(heard) => engine.heard(channel, heard, hands),
+                    None => tracing::warn!(channel, bytes = payload.len(), "a message in redis that is none of ours"),
+                },
+                None if hands.store.as_deref().is_some_and(|store| store.hearing.is_of_nodes(&name)) => {
+                    control.push(ForControl::Said(Bytes::copy_from_slice(&payload)));
+                }
+                None => {}
+            },
+            Event::Reply(token, reply) => answered(engine, hands, control, token, Some(reply)),
+            Event::Failed(token, _) => answered(engine, hands, control, token, None),
+            Event::Up(Use::Messages) => {
+                let now_ms = hands.driver.now_ms();
+                if let Some(store) = hands.store.as_deref_mut() {
+                    store.hear_anew(shard, engine, now_ms);
+                }
+            }
+            Event::Down(Use::Messages) => {
+                if let Some(store) = hands.store.as_deref_mut() {
+                    store.messages_down(shard);
+                }
+            }
+            Event::Up(_) | Event::Down(_) | Event::Subscribed(_) | Event::Unsubscribed(_) => {}
+        }
+    }
+    if let Some(store) = hands.store.as_deref_mut()
+        && store.events.is_empty()
+    {
+        store.events = events;
+    }
+}
+
+/// `None` = the command failed with its connection.
+fn answered(
+    engine: &mut Engine,
+    hands: &mut Hands<'_>,
+    control: &mut Vec<ForControl>,
+    token: u64,
+    reply: Option<Reply>,
+) {
+    let now_ms = hands.driver.now_ms();
+    let Some(store) = hands.store.as_deref_mut() else { return };
+    let Some((number, kind)) = ask::parts_of(token) else { return };
+    let reply = reply.and_then(|reply| {
+        reply.into_result().inspect_err(|error: &ReplyError| store.refusals.note(error, now_ms)).ok()
+    });
+    match kind {
+        Kind::Nodes => control.push(ForControl::Told(number, reply.is_some())),
+        Kind::Heard => {
+            for channel in store.batch_answered(number, reply.is_some(), now_ms) {
+                engine.heard_anew(&channel, hands);
+            }
+        }
+        kind => {
+            let reply = reply.map_or(StoreReply::Failed, |reply| {
+                understood(kind, reply).unwrap_or_else(|| {
+                    tracing::error!(?kind, "redis answered in a way that is not understood");
+                    StoreReply::Failed
+                })
+            });
+            engine.stored(number, reply, hands);
+        }
+    }
+}
+
+/// `None` = that is no answer to this.
+fn understood(kind: Kind, reply: Reply) -> Option<StoreReply> {
+    Some(match kind {
+        Kind::Done | Kind::Nodes | Kind::Heard => StoreReply::Done,
+        Kind::Told => StoreReply::Published(Position::NONE),
+        Kind::Publish => {
+            let [offset, epoch, ..] = <[Reply; 4]>::try_from(reply.into_array()?).ok()?;
+            StoreReply::Published(position(&offset, epoch)?)
+        }
+        Kind::Read => {
+            let [offset, epoch, items] = <[Reply; 3]>::try_from(reply.into_array()?).ok()?;
+            let top = position(&offset, epoch)?;
+            let publications = items.into_array()?.into_iter().map(item).collect::<Option<_>>()?;
+            StoreReply::Read(HistoryFacts { top, publications })
+        }
+        Kind::Members => StoreReply::Members(members(reply)?),
+        Kind::Counts => {
+            let [clients, users] = <[Reply; 2]>::try_from(reply.into_array()?).ok()?;
+            StoreReply::Counts(clients.as_int()?.try_into().ok()?, users.as_int()?.try_into().ok()?)
+        }
+        Kind::CountMembers => {
+            let members = members(reply)?;
+            let users: HashSet<&str> = members.iter().map(|(_, info)| &*info.user).collect();
+            StoreReply::Counts(members.len() as u32, users.len() as u32)
+        }
+    })
+}
+
+fn position(offset: &Reply, epoch: Reply) -> Option<Position> {
+    let offset = offset.as_int()?.try_into().ok()?;
+    let epoch = Epoch::parse(&epoch.into_bytes()?)?;
+    Some(Position { offset, epoch })
+}
+
+/// An entry of the stream, as XRANGE gives it.
+fn item(entry: Reply) -> Option<Arc<Publication>> {
+    let [id, fields] = <[Reply; 2]>::try_from(entry.into_array()?).ok()?;
+    let [_, payload] = <[Reply; 2]>::try_from(fields.into_array()?).ok()?;
+    let mut publication = Publication::read(&owned(&payload.into_bytes()?))?;
+    publication.offset = offset_of(&id.into_bytes()?)?;
+    Some(Arc::new(publication))
+}
+
+/// Without entries of somebody else's making.
+fn members(reply: Reply) -> Option<Vec<(ClientId, Arc<ClientInfo>)>> {
+    let mut parts = reply.into_array()?.into_iter();
+    let mut members = Vec::with_capacity(parts.len() / 2);
+    while let (Some(client), Some(info)) = (parts.next(), parts.next()) {
+        let (client, info) = (ClientId::parse(&client.into_bytes()?), ClientInfo::read(&owned(&info.into_bytes()?)));
+        members.extend(client.zip(info.map(Arc::new)));
+    }
+    Some(members)
+}
+
+fn heard(payload: &[u8]) -> Option<Heard> {
+    Some(match Envelope::decode(payload)? {
+        Envelope::Bare(publication) => Heard::Publication(read(publication)?, Position::NONE),
+        Envelope::Positioned { offset, epoch, payload, .. } => {
+            Heard::Publication(read(payload)?, Position { offset, epoch: Epoch::parse(epoch.as_bytes())? })
+        }
+        Envelope::Join(info) => Heard::Join(ClientInfo::read(&Bytes::copy_from_slice(info))?),
+        Envelope::Leave(info) => Heard::Leave(ClientInfo::read(&Bytes::copy_from_slice(info))?),
+    })
+}
+
+fn read(publication: &[u8]) -> Option<Publication> {
+    Publication::read(&Bytes::copy_from_slice(publication))
+}
+
+/// A copy: a part of a receive buffer that is kept would keep all of it.
+fn owned(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}

@@ -1,0 +1,208 @@
+//! The store of this core's channels: a client of each Redis shard, and the translation between what the engine asks and
+//! what Redis says.
+//!
+//! On a core's thread, inside its turn. Commands collect in the clients and go out with the turn (`ask.rs`); what Redis
+//! says is collected as events and handed to the engine when nobody else has hold of it (`answers.rs`). Nothing here
+//! waits, and nothing is repeated: whether a lost command had an effect is not known.
+
+mod answers;
+mod ask;
+mod hearing;
+mod members;
+mod refusals;
+
+use std::num::NonZeroU32;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gyre_engine::scripts::{Keys, shard_of};
+use gyre_engine::{StoreReply, Ticket};
+use gyre_io::redis::{Event, Servers, Shard, ShardOptions, Use};
+use gyre_io::{Closed, Driver};
+use gyre_proto::ids::{ConnId, CoreId};
+
+use hearing::Hearing;
+use members::Members;
+use refusals::Refusals;
+
+pub(super) use answers::{ForControl, hand_over};
+
+/// See the module.
+pub(super) struct Store {
+    /// Those of the broker, then those of a presence manager with shards of its own.
+    shards: Vec<Shard>,
+    keys: Rc<[Keys]>,
+    broker: Shards,
+    presence: Presence,
+    hearing: Hearing,
+    /// By shard, not yet handed to the engine.
+    events: Vec<(usize, Event)>,
+    /// Answers of this process itself, handed over like those of Redis.
+    own: Vec<(Ticket, StoreReply)>,
+    refusals: Refusals,
+    /// Names and a payload being put together.
+    first: Vec<u8>,
+    name: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+/// What every core makes its store of.
+#[derive(Clone)]
+pub(crate) struct StoreOptions {
+    /// Those of the broker, then those of a presence manager with shards of its own.
+    pub(crate) shards: Vec<StoreShard>,
+    /// How many are the broker's.
+    pub(crate) broker: NonZeroU32,
+    pub(crate) presence: PresenceOptions,
+    /// Starts the names of what nodes tell each other.
+    pub(crate) prefix: String,
+    pub(crate) node_uid: String,
+}
+
+impl StoreOptions {
+    /// Connections of one core to Redis, with room for those that are ending while others begin.
+    pub(crate) fn connections_max(&self) -> u32 {
+        2 * self.shards.iter().map(|shard| Shard::connections_max(&shard.servers) as u32).sum::<u32>()
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct StoreShard {
+    pub(crate) options: ShardOptions,
+    pub(crate) servers: Arc<Servers>,
+    pub(crate) keys: Keys,
+}
+
+/// Where presence entries are kept.
+#[derive(Clone, Copy)]
+pub(crate) enum PresenceOptions {
+    /// In this process: only the node's own members are seen.
+    Here,
+    Stored {
+        /// On the shards of the broker, or those after them.
+        is_brokers: bool,
+        ttl_s: u64,
+        has_user_mapping: bool,
+    },
+}
+
+/// Some of the shards: channels are spread over them.
+#[derive(Clone, Copy)]
+struct Shards {
+    first: usize,
+    count: NonZeroU32,
+}
+
+impl Shards {
+    fn of(self, channel: &str) -> usize {
+        self.first + shard_of(channel, self.count) as usize
+    }
+}
+
+enum Presence {
+    Here(Members),
+    Stored { shards: Shards, ttl_s: u64, has_user_mapping: bool },
+}
+
+impl Store {
+    pub(super) fn new(options: StoreOptions, core: CoreId, seed: u64) -> Self {
+        let broker = Shards { first: 0, count: options.broker };
+        let first = options.broker.get() as usize;
+        let others = NonZeroU32::new((options.shards.len() - first) as u32);
+        let presence = match (options.presence, others) {
+            (PresenceOptions::Here, _) => Presence::Here(Members::default()),
+            (PresenceOptions::Stored { is_brokers, ttl_s, has_user_mapping }, others) => {
+                let own = others.filter(|_| !is_brokers).map(|count| Shards { first, count });
+                Presence::Stored { shards: own.unwrap_or(broker), ttl_s, has_user_mapping }
+            }
+        };
+        let shard = |(at, shard): (usize, &StoreShard)| {
+            let seed = seed.wrapping_add(at as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            Shard::new(ShardOptions { seed, ..shard.options.clone() }, Arc::clone(&shard.servers))
+        };
+        Self {
+            shards: options.shards.iter().enumerate().map(shard).collect(),
+            keys: options.shards.iter().map(|shard| shard.keys.clone()).collect(),
+            broker,
+            presence,
+            hearing: Hearing::new(&options.prefix, (core.0 == 0).then_some(&*options.node_uid)),
+            events: Vec::new(),
+            own: Vec::new(),
+            refusals: Refusals::default(),
+            first: Vec::new(),
+            name: Vec::new(),
+            payload: Vec::new(),
+        }
+    }
+
+    /// Once per turn, before anything is asked.
+    pub(super) fn turn(&mut self, driver: &mut Driver) {
+        let events = &mut self.events;
+        for (at, shard) in self.shards.iter_mut().enumerate() {
+            shard.turn(driver, &mut |event| events.push((at, event)));
+        }
+        self.hear_again_what_was_refused(driver.now_ms());
+    }
+
+    /// Whether a connection is one to Redis.
+    pub(super) fn has(&self, conn: ConnId) -> bool {
+        self.shards.iter().any(|shard| shard.has(conn))
+    }
+
+    pub(super) fn dialled(&mut self, driver: &mut Driver, conn: ConnId) {
+        if let Some((_, shard)) = shard_with(&mut self.shards, conn) {
+            shard.dialled(driver, conn);
+        }
+    }
+
+    pub(super) fn bytes(&mut self, driver: &mut Driver, conn: ConnId, data: &[u8]) {
+        let events = &mut self.events;
+        if let Some((at, shard)) = shard_with(&mut self.shards, conn) {
+            shard.bytes(driver, conn, data, &mut |event| events.push((at, event)));
+        }
+    }
+
+    pub(super) fn closed(&mut self, driver: &mut Driver, conn: ConnId, why: Closed) {
+        let events = &mut self.events;
+        if let Some((at, shard)) = shard_with(&mut self.shards, conn) {
+            shard.closed(driver, conn, why, &mut |event| events.push((at, event)));
+        }
+    }
+
+    /// What was found out about a shard.
+    pub(super) fn servers_are(&mut self, driver: &mut Driver, shard: usize, servers: Arc<Servers>) {
+        let events = &mut self.events;
+        if let Some(known) = self.shards.get_mut(shard) {
+            known.servers_are(driver, servers, &mut |event| events.push((shard, event)));
+        }
+    }
+
+    /// Shards of which this core doubts what it was told, each once.
+    pub(super) fn doubts(&mut self) -> impl Iterator<Item = usize> {
+        self.shards.iter_mut().enumerate().filter_map(|(at, shard)| shard.takes_doubt().then_some(at))
+    }
+
+    /// Once per turn, after everything was asked.
+    pub(super) fn flush(&mut self, driver: &mut Driver) {
+        self.shards.iter_mut().for_each(|shard| shard.flush(driver));
+    }
+
+    /// Connections to Redis that there are or will be in a moment.
+    pub(super) fn connections(&self) -> usize {
+        self.shards.iter().map(Shard::connections).sum()
+    }
+
+    /// Nothing waits for an answer of Redis.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.events.is_empty() && self.shards.iter().all(|shard| shard.in_flight() == 0)
+    }
+
+    /// Every connection is ready.
+    pub(super) fn is_up(&self) -> bool {
+        self.shards.iter().all(|shard| shard.is_up(Use::Commands) && shard.is_up(Use::Messages))
+    }
+}
+
+fn shard_with(shards: &mut [Shard], conn: ConnId) -> Option<(usize, &mut Shard)> {
+    shards.iter_mut().enumerate().find(|(_, shard)| shard.has(conn))
+}
