@@ -147,6 +147,12 @@ pub(crate) const REDIS_RETRY_MS: u64 = 250;
 /// 5 s of the last sign of life with the usual `io_timeout` of 4 s: 800 + 4,000, and a timer grain for each of the two.
 pub(crate) const REDIS_KEEP_ALIVE_MS: u64 = 800;
 
+/// Redis: connections that a core makes to one cluster. The driver keeps places for them, so it is a fixed number.
+pub(crate) const REDIS_CLUSTER_CONNECTIONS_MAX: usize = 64;
+
+/// Redis: primaries of one cluster: one connection for each, one for messages, and one while that moves.
+pub(crate) const REDIS_CLUSTER_NODES_MAX: usize = REDIS_CLUSTER_CONNECTIONS_MAX - 2;
+
 const _: () = {
     assert!(REDIS_KEEP_ALIVE_MS + 4_000 + 2 * TIMER_GRAIN_MS < 5_000);
     assert!(REDIS_REPLY_BYTES_MAX < 1_000_000_000 && REDIS_REPLY_ELEMENTS_MAX < 1_000_000_000);

@@ -8,6 +8,7 @@
 //! It never blocks, never retries and never panics on what Redis, or something that is not Redis, sends.
 
 mod client;
+mod cluster;
 mod command;
 mod connection;
 mod failure;
@@ -22,6 +23,7 @@ mod shard;
 mod tests;
 
 pub use client::{Client, ClientOptions, Event};
+pub use cluster::{SLOTS, SlotMap, SlotMapError, slot_of};
 pub use command::Command;
 pub use connection::{Connection, Incoming, SendError};
 pub use failure::Failure;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use gyre_proto::ids::ConnId;
 
 use super::client::{Client, ClientOptions, Event};
+use super::cluster::SlotMap;
 use super::command::Command;
 use super::connection::SendError;
 use super::handshake::Handshake;
@@ -20,6 +21,8 @@ use crate::driver::{Closed, Driver};
 pub enum Servers {
     /// One, or the primary of several.
     One(Endpoint),
+    /// The primaries of a cluster, by slot.
+    Cluster(Arc<SlotMap>),
 }
 
 /// How a shard is reached.
@@ -171,7 +174,7 @@ fn noticing<'a>(doubt: &'a mut bool, events: &'a mut impl FnMut(Event)) -> impl 
 }
 
 fn client(options: &ShardOptions, servers: &Servers) -> Client {
-    let Servers::One(endpoint) = servers;
+    let Servers::One(endpoint) = servers else { todo!() };
     Client::new(ClientOptions {
         endpoint: endpoint.clone(),
         handshake: options.handshake.clone(),
