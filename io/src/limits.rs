@@ -153,6 +153,18 @@ pub(crate) const REDIS_CLUSTER_CONNECTIONS_MAX: usize = 64;
 /// Redis: primaries of one cluster: one connection for each, one for messages, and one while that moves.
 pub(crate) const REDIS_CLUSTER_NODES_MAX: usize = REDIS_CLUSTER_CONNECTIONS_MAX - 2;
 
+/// Redis: times that one command is sent elsewhere. Two happen when a slot moves away just while it is asked for; a
+/// cluster that sends a command around more often does not agree with itself, and the caller may know.
+pub(crate) const REDIS_REDIRECTIONS_MAX: u8 = 5;
+
+/// Redis: commands of one slot that wait while it moves: a second of publications to a very busy channel. Sixteen such
+/// slots are all that a core keeps for a cluster (`REDIS_IN_FLIGHT_MAX`).
+pub(crate) const REDIS_SLOT_WAITING_MAX: usize = 4 * 1024;
+
+/// Redis: time between attempts at a command whose keys are at both ends of a moving slot. `MIGRATE` moves them in
+/// batches that take about a millisecond each; a client that waits 25 ms does not notice.
+pub(crate) const REDIS_TRY_AGAIN_MS: u64 = 25;
+
 const _: () = {
     assert!(REDIS_KEEP_ALIVE_MS + 4_000 + 2 * TIMER_GRAIN_MS < 5_000);
     assert!(REDIS_REPLY_BYTES_MAX < 1_000_000_000 && REDIS_REPLY_ELEMENTS_MAX < 1_000_000_000);

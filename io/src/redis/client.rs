@@ -181,7 +181,8 @@ fn lane_of<'a>(commands: &'a mut Lane, messages: &'a mut Lane, conn: ConnId) -> 
     lanes.into_iter().find(|(lane, _)| lane.has(conn))
 }
 
-fn event(what: Use, told: Told) -> Event {
+/// What a lane tells, as the owner is told.
+pub(super) fn event(what: Use, told: Told) -> Event {
     match told {
         Told::Up => Event::Up(what),
         Told::Down => Event::Down(what),

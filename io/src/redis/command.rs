@@ -23,9 +23,9 @@ impl<'a> Command<'a> {
         OpenCommand(out)
     }
 
-    /// Length of the buffer by now.
-    pub(super) fn written(&self) -> usize {
-        self.out.len()
+    /// The last `parts` parts of a command that `new_open` has begun, or will.
+    pub(super) fn rest(out: &'a mut Vec<u8>, parts: usize) -> Self {
+        Self { out, left: parts }
     }
 
     /// A part of any bytes.

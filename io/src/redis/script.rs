@@ -17,6 +17,14 @@ pub struct Script {
     pub text: &'static str,
 }
 
+impl Script {
+    /// Writes the beginning of a call: by the digest, or by the text. `arguments` parts follow, as they are on the wire.
+    pub(super) fn begin(&self, out: &mut Vec<u8>, arguments: u32, by_text: bool) {
+        let (name, script): (&[u8], _) = if by_text { (b"EVAL", self.text) } else { (b"EVALSHA", self.sha1) };
+        Command::new_open(out, 2 + arguments as usize).arg(name).arg(script.as_bytes());
+    }
+}
+
 /// A call on its way.
 #[derive(Clone, Copy)]
 pub(super) struct Call {
@@ -44,10 +52,9 @@ impl Arguments {
         arguments: u32,
         write: impl FnOnce(&mut Command<'_>),
     ) -> Call {
-        let mut command = Command::new(out, 2 + arguments as usize);
-        let start = command.arg(b"EVALSHA").arg(script.sha1.as_bytes()).written();
-        write(&mut command);
-        drop(command);
+        script.begin(out, arguments, false);
+        let start = out.len();
+        write(&mut Command::rest(out, arguments as usize));
         self.0.extend(&out[start..]);
         Call { script, arguments, bytes: (out.len() - start) as u32 }
     }
@@ -62,8 +69,7 @@ impl Arguments {
 
     /// The oldest call found no script: writes it again, with the text.
     pub(super) fn repeat(&mut self, call: Call, out: &mut Vec<u8>) {
-        // Two parts, and the others follow as they were.
-        Command::new_open(out, 2 + call.arguments as usize).arg(b"EVAL").arg(call.script.text.as_bytes());
+        call.script.begin(out, call.arguments, true);
         out.extend(self.0.drain(..call.bytes as usize));
     }
 

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use gyre_proto::ids::ConnId;
 
 use super::client::{Client, ClientOptions, Event};
-use super::cluster::SlotMap;
+use super::cluster::{Cluster, SlotMap};
 use super::command::Command;
 use super::connection::SendError;
 use super::handshake::Handshake;
 use super::lane::{Endpoint, Use};
 use super::script::Script;
 use crate::driver::{Closed, Driver};
+use crate::limits::REDIS_CLUSTER_CONNECTIONS_MAX;
 
 /// Which servers a shard has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,38 +41,57 @@ pub struct ShardOptions {
 pub struct Shard {
     options: ShardOptions,
     servers: Arc<Servers>,
-    client: Client,
+    way: Way,
     has_doubt: bool,
+}
+
+/// How the servers are talked to.
+enum Way {
+    One(Box<Client>),
+    Cluster(Box<Cluster>),
 }
 
 impl Shard {
     /// A shard that connects in its first turn.
     pub fn new(options: ShardOptions, servers: Arc<Servers>) -> Self {
-        let client = client(&options, &servers);
-        Self { options, servers, client, has_doubt: false }
+        let way = Way::new(&options, &servers);
+        Self { options, servers, way, has_doubt: false }
     }
 
     /// Whether a connection of the driver is this shard's.
     pub fn has(&self, conn: ConnId) -> bool {
-        self.client.has(conn)
+        match &self.way {
+            Way::One(client) => client.has(conn),
+            Way::Cluster(cluster) => cluster.has(conn),
+        }
     }
 
     /// Connections there are, or will be in a moment.
     pub fn connections(&self) -> usize {
-        self.client.connections()
+        match &self.way {
+            Way::One(client) => client.connections(),
+            Way::Cluster(cluster) => cluster.connections(),
+        }
     }
 
     /// Commands and subscriptions that wait for their answer.
     pub fn in_flight(&self) -> usize {
-        self.client.in_flight()
+        match &self.way {
+            Way::One(client) => client.in_flight(),
+            Way::Cluster(cluster) => cluster.in_flight(),
+        }
     }
 
-    /// Connections it may have at a time.
-    pub fn connections_max(_servers: &Servers) -> usize {
-        2
+    /// Connections to such servers at a time. To a cluster: however many primaries it will have.
+    pub fn connections_max(servers: &Servers) -> usize {
+        match servers {
+            Servers::One(_) => 2,
+            Servers::Cluster(_) => REDIS_CLUSTER_CONNECTIONS_MAX,
+        }
     }
 
-    /// Sends one command about `key`. Its answer, or its failure, comes as an event with `token`.
+    /// Sends one command about `key`. Its answer, or its failure, comes as an event with `token`. While a cluster moves the
+    /// slot of the key, or connects to its new primary, the command waits for that.
     ///
     /// # Errors
     /// Not connected, or too much waits. Nothing was sent.
@@ -79,10 +99,13 @@ impl Shard {
         &mut self,
         token: u64,
         now_ms: u64,
-        _key: &[u8],
+        key: &[u8],
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), SendError> {
-        self.client.send(token, now_ms, write)
+        match &mut self.way {
+            Way::One(client) => client.send(token, now_ms, write),
+            Way::Cluster(cluster) => cluster.send(token, now_ms, key, None, write),
+        }
     }
 
     /// Calls a script about `key`; see `Connection::send_script`.
@@ -93,12 +116,17 @@ impl Shard {
         &mut self,
         token: u64,
         now_ms: u64,
-        _key: &[u8],
+        key: &[u8],
         script: &'static Script,
         arguments: u32,
         write: impl FnOnce(&mut Command<'_>),
     ) -> Result<(), SendError> {
-        self.client.send_script(token, now_ms, script, arguments, write)
+        match &mut self.way {
+            Way::One(client) => client.send_script(token, now_ms, script, arguments, write),
+            Way::Cluster(cluster) => cluster.send(token, now_ms, key, Some((script, arguments)), |out| {
+                write(&mut Command::rest(out, arguments as usize));
+            }),
+        }
     }
 
     /// Subscribes to channels, with one command.
@@ -106,7 +134,10 @@ impl Shard {
     /// # Errors
     /// As `send`.
     pub fn subscribe(&mut self, token: u64, now_ms: u64, channels: &[&[u8]]) -> Result<(), SendError> {
-        self.client.subscribe(token, now_ms, channels)
+        match &mut self.way {
+            Way::One(client) => client.subscribe(token, now_ms, channels),
+            Way::Cluster(cluster) => cluster.subscribe(token, now_ms, channels),
+        }
     }
 
     /// Ends subscriptions, with one command.
@@ -114,54 +145,100 @@ impl Shard {
     /// # Errors
     /// As `send`.
     pub fn unsubscribe(&mut self, token: u64, now_ms: u64, channels: &[&[u8]]) -> Result<(), SendError> {
-        self.client.unsubscribe(token, now_ms, channels)
+        match &mut self.way {
+            Way::One(client) => client.unsubscribe(token, now_ms, channels),
+            Way::Cluster(cluster) => cluster.unsubscribe(token, now_ms, channels),
+        }
     }
 
-    /// Takes up what was found out about the servers.
+    /// Takes up what was found out about the servers. Those that stay are not disturbed.
     pub fn servers_are(&mut self, driver: &mut Driver, servers: Arc<Servers>, events: &mut impl FnMut(Event)) {
-        if self.servers != servers {
-            self.servers = servers;
-            self.client.end(driver, events);
-            self.client = client(&self.options, &self.servers);
+        if self.servers == servers {
+            return;
         }
+        self.servers = servers;
+        match (&mut self.way, &*self.servers) {
+            (Way::Cluster(cluster), Servers::Cluster(map)) => {
+                return cluster.map_is(driver, Arc::clone(map), events);
+            }
+            (Way::One(client), _) => client.end(driver, events),
+            (Way::Cluster(cluster), _) => cluster.end(driver, events),
+        }
+        self.way = Way::new(&self.options, &self.servers);
     }
 
     /// Whether something has happened, since this was asked last, by which the servers may be others than is believed.
     pub fn takes_doubt(&mut self) -> bool {
-        std::mem::take(&mut self.has_doubt)
+        let is_cluster_in_doubt = match &mut self.way {
+            Way::One(_) => false,
+            Way::Cluster(cluster) => cluster.takes_doubt(),
+        };
+        std::mem::take(&mut self.has_doubt) | is_cluster_in_doubt
     }
 
     /// Once per turn, before anything is sent: connects, and notices what is overdue.
     pub fn turn(&mut self, driver: &mut Driver, events: &mut impl FnMut(Event)) {
-        let doubt = &mut self.has_doubt;
-        self.client.turn(driver, &mut noticing(doubt, events));
+        let events = &mut noticing(&mut self.has_doubt, events);
+        match &mut self.way {
+            Way::One(client) => client.turn(driver, events),
+            Way::Cluster(cluster) => cluster.turn(driver, events),
+        }
     }
 
     /// `Handler::dialled`, for a connection of this shard.
     pub fn dialled(&mut self, driver: &mut Driver, conn: ConnId) {
-        self.client.dialled(driver, conn);
+        match &mut self.way {
+            Way::One(client) => client.dialled(driver, conn),
+            Way::Cluster(cluster) => cluster.dialled(driver, conn),
+        }
     }
 
     /// `Handler::bytes`.
     pub fn bytes(&mut self, driver: &mut Driver, conn: ConnId, data: &[u8], events: &mut impl FnMut(Event)) {
-        let doubt = &mut self.has_doubt;
-        self.client.bytes(driver, conn, data, &mut noticing(doubt, events));
+        let events = &mut noticing(&mut self.has_doubt, events);
+        match &mut self.way {
+            Way::One(client) => client.bytes(driver, conn, data, events),
+            Way::Cluster(cluster) => cluster.bytes(driver, conn, data, events),
+        }
     }
 
     /// `Handler::closed`. Nothing for a connection that was given up already.
     pub fn closed(&mut self, driver: &mut Driver, conn: ConnId, why: Closed, events: &mut impl FnMut(Event)) {
-        let doubt = &mut self.has_doubt;
-        self.client.closed(driver, conn, why, &mut noticing(doubt, events));
+        let events = &mut noticing(&mut self.has_doubt, events);
+        match &mut self.way {
+            Way::One(client) => client.closed(driver, conn, why, events),
+            Way::Cluster(cluster) => cluster.closed(driver, conn, why, events),
+        }
     }
 
     /// Once per turn, after everything was sent: one send for each connection.
     pub fn flush(&mut self, driver: &mut Driver) {
-        self.client.flush(driver);
+        match &mut self.way {
+            Way::One(client) => client.flush(driver),
+            Way::Cluster(cluster) => cluster.flush(driver),
+        }
     }
 
-    /// Whether commands and messages get through, by lane.
+    /// Whether commands and messages get through, by lane. Commands to a cluster: to all of its primaries.
     pub fn is_up(&self, what: Use) -> bool {
-        self.client.is_up(what)
+        match &self.way {
+            Way::One(client) => client.is_up(what),
+            Way::Cluster(cluster) => cluster.is_up(what),
+        }
+    }
+}
+
+impl Way {
+    fn new(options: &ShardOptions, servers: &Servers) -> Self {
+        match servers {
+            Servers::One(endpoint) => Self::One(Box::new(Client::new(ClientOptions {
+                endpoint: endpoint.clone(),
+                handshake: options.handshake.clone(),
+                connect_timeout_ms: options.connect_timeout_ms,
+                seed: options.seed,
+            }))),
+            Servers::Cluster(map) => Self::Cluster(Box::new(Cluster::new(options.clone(), Arc::clone(map)))),
+        }
     }
 }
 
@@ -171,14 +248,4 @@ fn noticing<'a>(doubt: &'a mut bool, events: &'a mut impl FnMut(Event)) -> impl 
         *doubt |= matches!(event, Event::Down(_));
         events(event);
     }
-}
-
-fn client(options: &ShardOptions, servers: &Servers) -> Client {
-    let Servers::One(endpoint) = servers else { todo!() };
-    Client::new(ClientOptions {
-        endpoint: endpoint.clone(),
-        handshake: options.handshake.clone(),
-        connect_timeout_ms: options.connect_timeout_ms,
-        seed: options.seed,
-    })
 }

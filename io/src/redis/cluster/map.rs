@@ -102,6 +102,13 @@ impl SlotMap {
     }
 }
 
+impl Default for SlotMap {
+    /// Nobody has a slot.
+    fn default() -> Self {
+        Self { primaries: Vec::new(), slots: vec![NONE; usize::from(SLOTS)].into_boxed_slice() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

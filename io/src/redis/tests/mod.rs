@@ -67,11 +67,11 @@ fn reply(token: u64, reply: Reply) -> Incoming {
 }
 
 /// Numbers that look random and are the same each time.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     /// Below `end`.
-    fn roll(&mut self, end: usize) -> usize {
+    pub(super) fn roll(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % end
     }
