@@ -12,6 +12,8 @@ use super::handshake::Handshake;
 use super::lane::{Endpoint, Lane, Told, Use};
 use super::reply::Reply;
 use super::script::Script;
+use super::tls::Tls;
+use super::wire::Wire;
 use crate::driver::{Closed, Driver};
 
 /// How a server is reached.
@@ -19,6 +21,8 @@ use crate::driver::{Closed, Driver};
 pub struct ClientOptions {
     /// Where it listens.
     pub endpoint: Endpoint,
+    /// None: without. Not on Unix sockets.
+    pub tls: Option<Tls>,
     /// What a connection begins with.
     pub handshake: Handshake,
     /// Time for a connection to be made.
@@ -145,8 +149,9 @@ impl Client {
     /// `Handler::dialled`, for a connection of this client.
     pub fn dialled(&mut self, driver: &mut Driver, conn: ConnId) {
         let now_ms = driver.now_ms();
+        let ClientOptions { endpoint, tls, handshake, .. } = &self.options;
         if let Some((lane, _)) = lane_of(&mut self.commands, &mut self.messages, conn) {
-            lane.dialled(conn, &self.options.handshake, now_ms);
+            lane.dialled(conn, Wire::new(handshake.clone(), now_ms, tls.as_ref(), endpoint));
         }
     }
 

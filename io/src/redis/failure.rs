@@ -3,6 +3,8 @@
 //! Made once per connection, on a core's thread; handed out with each command that the end took with it, so it is cheap to
 //! clone. Must never hold a password: Redis repeats arguments in some of its errors.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -14,6 +16,15 @@ pub enum Failure {
     /// Redis, or something on the way, closed it.
     #[error("redis closed the connection")]
     Closed,
+    /// As `Closed`, before anything was heard.
+    #[error("redis closed the connection without an answer; it may expect TLS (rediss://, tls.enabled)")]
+    ClosedUnanswered,
+    /// What answers speaks TLS and we do not.
+    #[error("redis expects TLS; write rediss:// or set tls.enabled")]
+    ExpectsTls,
+    /// TLS failed, in words for the operator.
+    #[error("{0}")]
+    Tls(Arc<str>),
     /// No answer in time.
     #[error("redis did not answer in time (io_timeout)")]
     TimedOut,

@@ -5,14 +5,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gyre_proto::ids::ConnId;
 
 use super::connection::{Connection, Incoming};
-use super::handshake::Handshake;
+use super::wire::Wire;
 use crate::driver::{Closed, Dial, Driver, Target, Then};
-use crate::limits::{REDIS_FLUSH_BYTES, REDIS_RETRY_MS};
+use crate::limits::REDIS_RETRY_MS;
 use crate::palette::FrameKind;
 
 /// Where a Redis listens.
@@ -20,6 +21,8 @@ use crate::palette::FrameKind;
 pub enum Endpoint {
     /// On TCP.
     Internet(SocketAddr),
+    /// As `Internet`, at an address that this host name stands for: TLS expects the name in the certificate.
+    Named(Arc<str>, SocketAddr),
     /// On a Unix socket.
     Unix(PathBuf),
 }
@@ -28,6 +31,7 @@ impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Internet(address) => address.fmt(f),
+            Self::Named(name, address) => write!(f, "{name} ({address})"),
             Self::Unix(path) => path.display().fmt(f),
         }
     }
@@ -63,7 +67,7 @@ pub(super) struct Lane {
 enum State {
     Down { retry_at_ms: u64 },
     Dialling(ConnId),
-    Open { conn: ConnId, connection: Box<Connection>, is_up: bool },
+    Open { conn: ConnId, wire: Box<Wire>, is_up: bool },
 }
 
 impl Lane {
@@ -78,7 +82,7 @@ impl Lane {
     /// The connection, once it takes commands.
     pub(super) fn open(&mut self) -> Option<&mut Connection> {
         match &mut self.state {
-            State::Open { connection, is_up: true, .. } => Some(connection),
+            State::Open { wire, is_up: true, .. } => Some(wire.connection_mut()),
             _ => None,
         }
     }
@@ -93,7 +97,7 @@ impl Lane {
 
     pub(super) fn in_flight(&self) -> usize {
         match &self.state {
-            State::Open { connection, .. } => connection.in_flight(),
+            State::Open { wire, .. } => wire.connection().in_flight(),
             _ => 0,
         }
     }
@@ -104,8 +108,8 @@ impl Lane {
         match std::mem::replace(&mut self.state, State::Down { retry_at_ms: u64::MAX }) {
             State::Down { .. } => {}
             State::Dialling(conn) => driver.abort(conn),
-            State::Open { conn, mut connection, .. } => {
-                connection.closed(&mut |incoming| tell(Told::Heard(incoming)));
+            State::Open { conn, mut wire, .. } => {
+                wire.closed(&mut |incoming| tell(Told::Heard(incoming)));
                 driver.abort(conn);
             }
         }
@@ -126,7 +130,7 @@ impl Lane {
         match &mut self.state {
             State::Down { retry_at_ms } if *retry_at_ms <= now_ms => {
                 let target = match endpoint {
-                    Endpoint::Internet(address) => Target::Internet(*address),
+                    Endpoint::Internet(address) | Endpoint::Named(_, address) => Target::Internet(*address),
                     Endpoint::Unix(path) => Target::Unix(path),
                 };
                 match driver.dial(Dial { target, source: None, timeout_ms: connect_timeout_ms, then: Then::Raw }) {
@@ -134,8 +138,8 @@ impl Lane {
                     Err(error) => self.failed(endpoint, &error.to_string(), now_ms, tell),
                 }
             }
-            State::Open { conn, connection, .. } => {
-                connection.expire(now_ms, &mut |incoming| tell(Told::Heard(incoming)));
+            State::Open { conn, wire, .. } => {
+                wire.expire(now_ms, &mut |incoming| tell(Told::Heard(incoming)));
                 let conn = *conn;
                 self.look(driver, endpoint, conn, tell);
             }
@@ -147,14 +151,13 @@ impl Lane {
     }
 
     /// The connection is there: the greeting goes out.
-    pub(super) fn dialled(&mut self, conn: ConnId, handshake: &Handshake, now_ms: u64) {
-        let connection = Box::new(Connection::new(handshake.clone(), now_ms));
-        self.state = State::Open { conn, connection, is_up: false };
+    pub(super) fn dialled(&mut self, conn: ConnId, wire: Wire) {
+        self.state = State::Open { conn, wire: Box::new(wire), is_up: false };
     }
 
     pub(super) fn bytes(&mut self, driver: &mut Driver, endpoint: &Endpoint, data: &[u8], tell: &mut impl FnMut(Told)) {
-        let State::Open { conn, connection, .. } = &mut self.state else { return };
-        connection.received(data, driver.now_ms(), &mut |incoming| tell(Told::Heard(incoming)));
+        let State::Open { conn, wire, .. } = &mut self.state else { return };
+        wire.received(data, driver.now_ms(), &mut |incoming| tell(Told::Heard(incoming)));
         let conn = *conn;
         self.look(driver, endpoint, conn, tell);
     }
@@ -162,9 +165,9 @@ impl Lane {
     /// The connection has ended, or never began.
     pub(super) fn closed(&mut self, endpoint: &Endpoint, why: Closed, now_ms: u64, tell: &mut impl FnMut(Told)) {
         let why = match (&mut self.state, why) {
-            (State::Open { connection, .. }, _) => {
-                connection.closed(&mut |incoming| tell(Told::Heard(incoming)));
-                "redis closed the connection".to_owned()
+            (State::Open { wire, .. }, _) => {
+                wire.closed(&mut |incoming| tell(Told::Heard(incoming)));
+                wire.failure().map_or_else(String::new, ToString::to_string)
             }
             (_, Closed::Unreachable(errno)) => std::io::Error::from_raw_os_error(errno).to_string(),
             (_, Closed::DialTimeout) => "no connection in time (connect_timeout)".to_owned(),
@@ -175,30 +178,33 @@ impl Lane {
 
     /// Hands what is to be sent to the driver, at most so much at a time: what the socket does not take stays here.
     pub(super) fn flush(&mut self, driver: &mut Driver) {
-        let State::Open { conn, connection, .. } = &mut self.state else { return };
-        if connection.output().is_empty() || driver.unsent(*conn) > 0 {
+        let State::Open { conn, wire, .. } = &mut self.state else { return };
+        if driver.unsent(*conn) > 0 {
             return;
         }
-        let output = connection.output();
-        let taken = output.len().min(REDIS_FLUSH_BYTES);
-        let frame = driver.frame(FrameKind::Raw, &output[..taken]);
+        let output = wire.output();
+        let taken = output.len();
+        if taken == 0 {
+            return;
+        }
+        let frame = driver.frame(FrameKind::Raw, output);
         driver.push(*conn, frame);
-        if taken < output.len() {
+        wire.output_taken(taken);
+        if wire.has_output() {
             // Nothing else might begin the turn for the rest.
             driver.wake_within(Duration::ZERO);
         }
-        connection.output_taken(taken);
     }
 
     /// What has become of the connection by what it just heard.
     fn look(&mut self, driver: &mut Driver, endpoint: &Endpoint, conn: ConnId, tell: &mut impl FnMut(Told)) {
-        let State::Open { connection, is_up, .. } = &mut self.state else { return };
-        if let Some(why) = connection.failure() {
+        let State::Open { wire, is_up, .. } = &mut self.state else { return };
+        if let Some(why) = wire.failure() {
             let why = why.to_string();
             driver.abort(conn);
             return self.failed(endpoint, &why, driver.now_ms(), tell);
         }
-        if connection.is_ready() && !*is_up {
+        if wire.connection().is_ready() && !*is_up {
             *is_up = true;
             if self.failures > 0 {
                 let (failures, what) = (self.failures, self.what);
@@ -232,7 +238,7 @@ impl Lane {
             State::Down { retry_at_ms } => Some(*retry_at_ms),
             // The driver watches over the time to connect.
             State::Dialling(_) => None,
-            State::Open { connection, .. } => connection.next_deadline(),
+            State::Open { wire, .. } => wire.next_deadline(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Redis, as a core speaks to it. `connection` is the protocol without a connection: bytes in, replies and messages out.
-//! `lane` puts it on a connection of the driver and makes a new one when that fails; `client` is the pair of lanes that a
+//! `wire` adds TLS; `lane` puts both on a connection of the driver and makes a new one when that fails; `client` is the pair of lanes that a
 //! core has to one server.
 //!
 //! Runs on a core's thread inside its turn. `connection` knows no socket, no clock (milliseconds are arguments) and no
@@ -21,6 +21,8 @@ mod script;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod wire;
 
 pub use client::{Client, ClientOptions, Event};
 pub use cluster::{SLOTS, SlotMap, SlotMapError, slot_of};
@@ -32,3 +34,5 @@ pub use lane::{Endpoint, Use};
 pub use reply::{Reply, ReplyError};
 pub use script::Script;
 pub use shard::{Servers, Shard, ShardOptions};
+pub use tls::Tls;
+pub use wire::Wire;

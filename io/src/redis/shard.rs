@@ -14,6 +14,7 @@ use super::connection::SendError;
 use super::handshake::Handshake;
 use super::lane::{Endpoint, Use};
 use super::script::Script;
+use super::tls::Tls;
 use crate::driver::{Closed, Driver};
 use crate::limits::REDIS_CLUSTER_CONNECTIONS_MAX;
 
@@ -29,6 +30,8 @@ pub enum Servers {
 /// How a shard is reached.
 #[derive(Clone)]
 pub struct ShardOptions {
+    /// None: without. Not on Unix sockets.
+    pub tls: Option<Tls>,
     /// What a connection begins with.
     pub handshake: Handshake,
     /// Time for a connection to be made.
@@ -233,6 +236,7 @@ impl Way {
         match servers {
             Servers::One(endpoint) => Self::One(Box::new(Client::new(ClientOptions {
                 endpoint: endpoint.clone(),
+                tls: options.tls.clone(),
                 handshake: options.handshake.clone(),
                 connect_timeout_ms: options.connect_timeout_ms,
                 seed: options.seed,

@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod caller;
+#[path = "../../src/redis/tests/certificates.rs"]
+mod certificates;
 mod client;
 mod closing;
 mod dial;

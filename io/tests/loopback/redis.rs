@@ -1,16 +1,18 @@
 //! The client of Redis on a real core, against a peer that speaks just enough of the protocol.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use gyre_io::mesh::Sleeper;
-use gyre_io::redis::{Client, ClientOptions, Command, Endpoint, Event, Handshake, Reply, Script, Use};
+use gyre_io::redis::{Client, ClientOptions, Command, Endpoint, Event, Handshake, Reply, Script, Tls, Use};
 use gyre_io::{Busy, Closed, CoreHandle, CoreOptions, Driver, Handler, spawn_core};
 use gyre_proto::ids::{ConnId, CoreId};
 use gyre_proto::ws::Opcode;
+use rustls::{ServerConnection, StreamOwned};
 
+use super::certificates::Authority;
 use super::client::PATIENCE;
 
 static SCRIPT: Script = Script { sha1: "da39a3ee5e6b4b0d3255bfef95601890afd80709", text: "return ARGV[1]" };
@@ -35,6 +37,10 @@ struct Owner {
 
 impl Core {
     fn start(endpoint: Endpoint) -> Self {
+        Self::start_with(endpoint, None)
+    }
+
+    fn start_with(endpoint: Endpoint, tls: Option<Tls>) -> Self {
         let (sender, events) = channel();
         let sleeper = Sleeper::new().unwrap();
         let orders = Arc::<Mutex<Vec<Order>>>::default();
@@ -48,7 +54,7 @@ impl Core {
             replica: false,
             io_timeout_ms: 4_000,
         };
-        let options = ClientOptions { endpoint, handshake, connect_timeout_ms: 5_000, seed: 1 };
+        let options = ClientOptions { endpoint, tls, handshake, connect_timeout_ms: 5_000, seed: 1 };
         let core_options = CoreOptions {
             sleeper: Some(sleeper.clone()),
             connections_max: 8,
@@ -124,13 +130,12 @@ impl Handler for Owner {
 }
 
 /// One command, as its parts.
-fn command(peer: &mut BufReader<TcpStream>) -> Option<Vec<String>> {
-    let mut line = String::new();
-    let mut number = |peer: &mut BufReader<TcpStream>| {
-        line.clear();
+fn command(peer: &mut impl BufRead) -> Option<Vec<String>> {
+    fn number(peer: &mut impl BufRead) -> Option<usize> {
+        let mut line = String::new();
         peer.read_line(&mut line).ok().filter(|read| *read > 0)?;
-        line.trim_end()[1..].parse::<usize>().ok()
-    };
+        line.trim_end()[1..].parse().ok()
+    }
     let parts = number(peer)?;
     let part = |_| {
         let mut bytes = vec![0; number(peer)? + 2];
@@ -142,8 +147,7 @@ fn command(peer: &mut BufReader<TcpStream>) -> Option<Vec<String>> {
 }
 
 /// Answers until it is told to go, with `QUIT`.
-fn serve(stream: TcpStream) {
-    let mut answers = stream.try_clone().unwrap();
+fn serve(stream: impl Read + Write) {
     let mut peer = BufReader::new(stream);
     while let Some(parts) = command(&mut peer) {
         let answer = match parts[0].as_str() {
@@ -161,7 +165,7 @@ fn serve(stream: TcpStream) {
             "QUIT" => return,
             _ => format!("${}\r\n{}\r\n", parts[parts.len() - 1].len(), parts[parts.len() - 1]),
         };
-        if answers.write_all(answer.as_bytes()).is_err() {
+        if peer.get_mut().write_all(answer.as_bytes()).is_err() {
             return;
         }
     }
@@ -256,5 +260,67 @@ fn nobody_listens_yet() {
             Event::Up(_) => break,
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// All of the above again, over TLS: what arrives and leaves in records must be the same, whatever the size of either.
+#[test]
+fn everything_over_tls() {
+    let authority = Authority::new("loopback");
+    let config = authority.server(authority.signs("127.0.0.1", 2100), false);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+            std::thread::spawn(move || serve(StreamOwned::new(tls, stream.unwrap())));
+        }
+    });
+    let core = Core::start_with(Endpoint::Internet(address), Some(Tls::new(authority.client(None), None)));
+    core.hear_up();
+    // Beyond what goes out at a time, in both directions.
+    let large = "x".repeat(1_500_000);
+    let sent = large.clone();
+    core.run(move |client, now_ms| {
+        for token in 0..100 {
+            echo(client, token, now_ms, &format!("{token}"));
+        }
+        echo(client, 100, now_ms, &sent);
+    });
+    for token in 0..100 {
+        assert!(
+            matches!(core.hear(), Event::Reply(own, Reply::Bytes(text)) if own == token && text == token.to_string())
+        );
+    }
+    assert!(matches!(core.hear(), Event::Reply(100, Reply::Bytes(text)) if text == large));
+    core.run(|client, now_ms| client.subscribe(101, now_ms, &[b"news"]).unwrap());
+    let heard = [core.hear(), core.hear(), core.hear()].map(|event| format!("{event:?}"));
+    assert_eq!(heard, [r#"Subscribed(b"news")"#, "Reply(101, Int(1))", r#"Message(b"news", b"hello")"#]);
+    core.run(|client, now_ms| client.send(102, now_ms, |out| _ = Command::new(out, 1).arg(b"QUIT")).unwrap());
+    assert!(matches!(core.hear(), Event::Failed(102, true)));
+    assert!(matches!(core.hear(), Event::Down(Use::Commands)));
+    assert!(matches!(core.hear(), Event::Up(Use::Commands)));
+}
+
+/// A server that is not who it should be gets no command, and no password, however often it is tried.
+#[test]
+fn a_stranger_gets_nothing() {
+    let (authority, stranger) = (Authority::new("loopback"), Authority::new("stranger"));
+    let config = stranger.server(stranger.signs("127.0.0.1", 2100), false);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, heard) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let tls = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut bytes = Vec::new();
+            let read = StreamOwned::new(tls, stream.unwrap()).read_to_end(&mut bytes);
+            _ = sender.send((read.is_err(), bytes));
+        }
+    });
+    let core = Core::start_with(Endpoint::Internet(address), Some(Tls::new(authority.client(None), None)));
+    for _ in 0..4 {
+        assert!(matches!(core.hear(), Event::Down(_)));
+        assert_eq!(heard.recv_timeout(PATIENCE).unwrap(), (true, Vec::new()));
     }
 }

@@ -16,6 +16,7 @@ use super::connection::{Incoming, SendError};
 use super::lane::{Endpoint, Lane, Told, Use};
 use super::script::Script;
 use super::shard::ShardOptions;
+use super::wire::Wire;
 use crate::driver::{Closed, Driver};
 
 mod commands;
@@ -160,10 +161,16 @@ impl Cluster {
     }
 
     pub(super) fn dialled(&mut self, driver: &mut Driver, conn: ConnId) {
-        let now_ms = driver.now_ms();
-        let lanes = self.commands.iter_mut().flatten().chain([&mut self.messages]);
-        if let Some(lane) = lanes.into_iter().find(|lane| lane.has(conn)) {
-            lane.dialled(conn, &self.options.handshake, now_ms);
+        let (lane, endpoint) = if self.messages.has(conn) {
+            (Some(&mut self.messages), self.messages_at.as_ref())
+        } else {
+            let number = self.number_of(conn).unwrap_or(usize::MAX);
+            let lane = self.commands.get_mut(number).and_then(Option::as_mut);
+            (lane, self.router.nodes().endpoint(number as u16))
+        };
+        if let (Some(lane), Some(endpoint)) = (lane, endpoint) {
+            let handshake = self.options.handshake.clone();
+            lane.dialled(conn, Wire::new(handshake, driver.now_ms(), self.options.tls.as_ref(), endpoint));
         }
     }
 

@@ -238,6 +238,11 @@ impl Connection {
         self.end(Failure::Closed, sink);
     }
 
+    /// It ends for a reason that lies below.
+    pub(super) fn fail(&mut self, why: Failure, sink: &mut impl FnMut(Incoming)) {
+        self.end(why, sink);
+    }
+
     /// The handshake has succeeded and nothing has failed since.
     pub fn is_ready(&self) -> bool {
         matches!(self.state, State::Ready)

@@ -2,11 +2,13 @@
 //!
 //! No socket and no clock: bytes and milliseconds are made up here.
 
+mod certificates;
 mod conversation;
 mod fuzz;
 mod opening;
 mod scripts;
 mod time;
+mod tls;
 
 use bytes::Bytes;
 
