@@ -43,6 +43,8 @@ pub(crate) struct RedisOptions {
 /// One independent Redis.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Shard {
+    /// Where in the `redis` object it is written: `address.[1]`.
+    pub(crate) option: String,
     pub(crate) topology: Topology,
     pub(crate) auth: Auth,
     /// Always 0 for clusters.
@@ -188,8 +190,9 @@ fn shards(redis: &Redis) -> Result<Vec<Shard>, Mistake> {
             "sentinel_address" => Address::seeds(Kind::Sentinel, entry.expose()),
             _ => Address::seeds(Kind::Cluster, entry.expose()),
         };
-        let shard = address.and_then(|address| common.shard(address));
-        shard.map_err(|message| Mistake { option: format!("{list}.[{index}]"), message })
+        let option = format!("{list}.[{index}]");
+        let shard = address.and_then(|address| common.shard(option.clone(), address));
+        shard.map_err(|message| Mistake { option, message })
     });
     shards.collect()
 }
@@ -233,7 +236,7 @@ impl<'a> Common<'a> {
         })
     }
 
-    fn shard(&self, address: Address) -> Result<Shard, String> {
+    fn shard(&self, option: String, address: Address) -> Result<Shard, String> {
         let redis = self.redis;
         let Address { kind, mut endpoints, user, password, db, tls, query } = address;
         let topology = match kind {
@@ -263,6 +266,7 @@ impl<'a> Common<'a> {
             );
         }
         Ok(Shard {
+            option,
             auth: Auth {
                 user: user.unwrap_or_else(|| redis.user.clone()),
                 password: password.unwrap_or_else(|| redis.password.clone()),

@@ -1,0 +1,201 @@
+//! A conversation with one Redis or Sentinel, in which each question waits for its answer.
+//!
+//! On the threads of discovery, which may block: connecting takes at most `connect_timeout`, an answer `io_timeout`. The
+//! protocol is the one of the cores, `io::redis::Connection`. Nothing is repeated and nothing reconnects: whoever holds a
+//! conversation that has failed begins another one, perhaps with somebody else.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use gyre_io::redis::{Command, Connection, Failure, Greeting, Handshake, Incoming, Reply, ReplyError};
+
+use super::resolve::Place;
+use super::stream::Stream;
+use super::trouble::{Trouble, What};
+
+/// How servers of one kind are spoken to.
+#[derive(Clone)]
+pub(super) struct Reach {
+    pub(super) what: What,
+    pub(super) handshake: Handshake,
+    pub(super) connect_timeout: Duration,
+}
+
+/// See the module.
+pub(super) struct Conversation {
+    what: What,
+    place: Place,
+    stream: Stream,
+    connection: Connection,
+    began: Instant,
+    io_timeout: Duration,
+    answers: Vec<Reply>,
+    messages: Vec<Bytes>,
+}
+
+impl Conversation {
+    /// Connects and gets through the handshake.
+    pub(super) fn begin(reach: &Reach, place: Place) -> Result<Self, Trouble> {
+        let io_timeout = Duration::from_millis(reach.handshake.io_timeout_ms.max(1));
+        let connected = Stream::connect(&place.endpoint, reach.connect_timeout)
+            .and_then(|stream| stream.write_at_most(io_timeout).map(|()| stream));
+        let stream = match connected {
+            Ok(stream) => stream,
+            Err(cause) => return Err(Trouble::Unreachable { what: reach.what, at: place.to_string(), cause }),
+        };
+        let mut conversation = Self {
+            what: reach.what,
+            place,
+            stream,
+            connection: Connection::new(reach.handshake.clone(), 0),
+            began: Instant::now(),
+            io_timeout,
+            answers: Vec::new(),
+            messages: Vec::new(),
+        };
+        while !conversation.connection.is_ready() {
+            conversation.send()?;
+            conversation.receive()?;
+        }
+        Ok(conversation)
+    }
+
+    /// With whom.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// What the server said about itself.
+    pub(super) fn greeting(&self) -> &Greeting {
+        self.connection.greeting()
+    }
+
+    /// One command and its answer. The inner error is the server's.
+    pub(super) fn call(&mut self, parts: &[&str]) -> Result<Result<Reply, ReplyError>, Trouble> {
+        let deadline_ms = self.now_ms() + self.io_timeout.as_millis() as u64;
+        let sent = self.connection.send(0, deadline_ms, |out| {
+            let mut command = Command::new(out, parts.len());
+            for part in parts {
+                command.arg(part.as_bytes());
+            }
+        });
+        sent.map_err(|error| self.trouble(io::Error::other(error)))?;
+        self.answer().map(Reply::into_result)
+    }
+
+    /// From here on messages of `channel` arrive.
+    pub(super) fn subscribe(&mut self, channel: &str) -> Result<Result<Reply, ReplyError>, Trouble> {
+        let deadline_ms = self.now_ms() + self.io_timeout.as_millis() as u64;
+        let sent = self.connection.subscribe(0, &[channel.as_bytes()], false, deadline_ms);
+        sent.map_err(|error| self.trouble(io::Error::other(error)))?;
+        self.answer().map(Reply::into_result)
+    }
+
+    /// What was published since it was asked last; does not wait. A server that has been silent for long is asked for a sign
+    /// of life, and given up when there was none by the time of a later call.
+    pub(super) fn messages(&mut self) -> Result<Vec<Bytes>, Trouble> {
+        let now_ms = self.now_ms();
+        self.wait_at_most(Duration::ZERO)?;
+        while self.read()? {}
+        self.expire(now_ms);
+        self.judge()?;
+        self.wait_at_most(self.io_timeout)?;
+        self.send()?;
+        Ok(std::mem::take(&mut self.messages))
+    }
+
+    fn answer(&mut self) -> Result<Reply, Trouble> {
+        loop {
+            if let Some(reply) = self.answers.pop() {
+                return Ok(reply);
+            }
+            self.send()?;
+            self.receive()?;
+        }
+    }
+
+    fn send(&mut self) -> Result<(), Trouble> {
+        let output = self.connection.output();
+        if !output.is_empty() {
+            if let Err(cause) = self.stream.write_all(output).and_then(|()| self.stream.flush()) {
+                return Err(self.trouble(cause));
+            }
+            self.connection.clear_output();
+        }
+        Ok(())
+    }
+
+    /// Waits until something has come, but not longer than the connection allows.
+    fn receive(&mut self) -> Result<(), Trouble> {
+        let now_ms = self.now_ms();
+        let left_ms = self.connection.next_deadline().unwrap_or(now_ms).saturating_sub(now_ms);
+        self.wait_at_most(Duration::from_millis(left_ms.max(1)))?;
+        self.read()?;
+        let now_ms = self.now_ms();
+        self.expire(now_ms);
+        self.judge()
+    }
+
+    /// One read. False: there was nothing.
+    fn read(&mut self) -> Result<bool, Trouble> {
+        /// The map of a large cluster takes two.
+        const READ_BYTES: usize = 16 * 1024;
+        let mut buffer = [0; READ_BYTES];
+        let now_ms = self.now_ms();
+        let (answers, messages) = (&mut self.answers, &mut self.messages);
+        match self.stream.read(&mut buffer) {
+            Ok(0) => self.connection.closed(&mut |incoming| sort(incoming, answers, messages)),
+            Ok(length) => {
+                self.connection.received(&buffer[..length], now_ms, &mut |incoming| sort(incoming, answers, messages));
+            }
+            Err(cause) => match cause.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => return Ok(false),
+                ErrorKind::Interrupted => {}
+                _ => return Err(self.trouble(cause)),
+            },
+        }
+        Ok(self.connection.failure().is_none())
+    }
+
+    fn expire(&mut self, now_ms: u64) {
+        let (answers, messages) = (&mut self.answers, &mut self.messages);
+        self.connection.expire(now_ms, &mut |incoming| sort(incoming, answers, messages));
+    }
+
+    fn judge(&self) -> Result<(), Trouble> {
+        self.connection.failure().map_or(Ok(()), |why| Err(self.ended(why.clone())))
+    }
+
+    fn wait_at_most(&self, time: Duration) -> Result<(), Trouble> {
+        self.stream.wait_at_most(time).map_err(|cause| self.trouble(cause))
+    }
+
+    fn trouble(&self, cause: io::Error) -> Trouble {
+        Trouble::Unreachable { what: self.what, at: self.place.to_string(), cause }
+    }
+
+    fn ended(&self, why: Failure) -> Trouble {
+        Trouble::Ended { what: self.what, at: self.place.to_string(), why }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+}
+
+/// That the connection ended is seen by its state.
+fn sort(incoming: Incoming, answers: &mut Vec<Reply>, messages: &mut Vec<Bytes>) {
+    match incoming {
+        Incoming::Reply { reply, .. } => answers.push(reply),
+        Incoming::Message { payload, .. } => messages.push(payload),
+        Incoming::Subscribed { .. } | Incoming::Unsubscribed { .. } | Incoming::Failed { .. } => {}
+    }
+}
+
+impl AsFd for Conversation {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

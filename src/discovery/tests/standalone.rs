@@ -1,0 +1,120 @@
+//! One server behind an address.
+
+use serde_json::json;
+use tokio::sync::mpsc::unbounded_channel;
+
+use gyre_io::redis::{Endpoint, Servers};
+
+use super::server::{Server, redis};
+use super::shards;
+use crate::discovery::start;
+
+fn started(address: &str) -> Result<Servers, String> {
+    let shards = shards(json!({"address": [address], "io_timeout": 300_000_000, "connect_timeout": 300_000_000}));
+    let (sender, _receiver) = unbounded_channel();
+    match start("engine.redis", "p", shards, sender) {
+        Ok((_, servers)) => Ok((*servers[0]).clone()),
+        Err(error) => Err(format!("{error:#}")),
+    }
+}
+
+/// A node that starts although its Redis cannot be used answers every publish with an error; one that does not start must
+/// say why.
+#[test]
+fn what_ends_the_start() {
+    let of = |answers: fn(&str) -> String| {
+        let server = Server::start(answers);
+        let error = started(&format!("redis://user:hunter2@{}", server.address)).unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(error.starts_with("engine.redis.address.[0]: "), "{error}");
+        error.replace(&server.address.to_string(), "ADDRESS")
+    };
+    for (answers, expected) in [
+        (
+            (|_| "-NOAUTH Authentication required.\r\n".to_owned()) as fn(&str) -> String,
+            "redis at ADDRESS: redis requires a password; set user and password",
+        ),
+        (|_| "-WRONGPASS invalid username-password pair\r\n".to_owned(), "refused user or password; check them"),
+        (|_| "HTTP/1.1 400 Bad Request\r\n".to_owned(), "check that the address is that of a redis server"),
+        (|command| redis(command, "standalone", "replica"), "is a replica, which takes no writes"),
+        (|_| String::new(), "did not answer in time (io_timeout)"),
+        (
+            |command| match command.starts_with("XRANGE") {
+                true => "-ERR unknown command 'XRANGE'\r\n".to_owned(),
+                false => redis(command, "standalone", "master"),
+            },
+            "has no streams (unknown command XRANGE); upgrade it",
+        ),
+        (
+            |command| match command.split(' ').next() {
+                Some("XRANGE") => "-ERR unknown command 'XRANGE'\r\n".to_owned(),
+                Some("ROLE") => "*1\r\n$8\r\nsentinel\r\n".to_owned(),
+                _ => redis(command, "standalone", "master"),
+            },
+            "is a Sentinel; write redis+sentinel://",
+        ),
+        (
+            |command| match command.starts_with("XRANGE") {
+                true => "-NOPERM this user has no permissions to run the 'xrange' command\r\n".to_owned(),
+                false => redis(command, "standalone", "master"),
+            },
+            "allow it the commands of the engine, keys ~p.* and channels &p.*",
+        ),
+    ] {
+        let error = of(answers);
+        assert!(error.contains(expected), "{error}");
+    }
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let expected = format!(
+        "engine.redis.address.[0]: cannot reach redis at {free}: Connection refused; start it or correct the address"
+    );
+    assert_eq!(started(&free.to_string()).unwrap_err(), expected);
+}
+
+/// A Redis that was restarted together with the node needs some time for its data; the node must not give up on it.
+#[test]
+fn a_server_that_loads_is_waited_for() {
+    let loading = std::sync::atomic::AtomicU32::new(2);
+    let server = Server::start(move |command| {
+        let less = |left: u32| left.checked_sub(1);
+        let order = std::sync::atomic::Ordering::Relaxed;
+        match command == "PING" && loading.fetch_update(order, order, less).is_ok() {
+            true => "-LOADING Redis is loading the dataset in memory\r\n".to_owned(),
+            false => redis(command, "standalone", "master"),
+        }
+    });
+    let found = started(&server.address.to_string()).unwrap();
+    assert_eq!(found, Servers::One(Endpoint::Internet(server.address)));
+}
+
+/// Redis 5 knows no `HELLO`; what it is must be found out with older commands.
+#[test]
+fn the_older_protocol() {
+    let answers = |role: &'static str| {
+        move |command: &str| match command.split(' ').next() {
+            Some("HELLO") => "-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n".to_owned(),
+            Some("INFO") => super::server::string("# Server\r\nredis_version:5.0.7\r\nredis_mode:standalone\r\n"),
+            Some("ROLE") => format!("*2\r\n${}\r\n{role}\r\n:0\r\n", role.len()),
+            _ => redis(command, "", ""),
+        }
+    };
+    let server = Server::start(answers("master"));
+    assert!(started(&server.address.to_string()).is_ok());
+    server.now(answers("slave"));
+    assert!(started(&server.address.to_string()).unwrap_err().contains("is a replica"));
+}
+
+/// A name may have several addresses, and one of them a server that is of no use.
+#[test]
+fn the_address_that_takes_writes() {
+    let Ok(replica) = std::net::TcpListener::bind("[::1]:0") else { return };
+    let port = replica.local_addr().unwrap().port();
+    drop(replica);
+    let replica = Server::start_at(&format!("[::1]:{port}"), |command| redis(command, "standalone", "replica"));
+    let Ok(_) = std::panic::catch_unwind(|| std::net::TcpListener::bind(("127.0.0.1", port)).unwrap()) else { return };
+    let primary = Server::start_at(&format!("127.0.0.1:{port}"), |command| redis(command, "standalone", "master"));
+    let found = started(&format!("localhost:{port}"));
+    // Where `localhost` has only one address, that is the primary's.
+    assert_eq!(found, Ok(Servers::One(Endpoint::Internet(primary.address))));
+    drop(replica);
+}

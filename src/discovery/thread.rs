@@ -1,0 +1,97 @@
+//! The thread of one shard: when to look, and what to tell.
+//!
+//! Sleeps until there is a reason to look. A doubt is looked into at once, but two looks are some time apart; a look that
+//! has failed is repeated until one succeeds. A streak of failures is two log lines: when it begins and when it ends.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gyre_io::redis::Servers;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::Found;
+use super::bell::Bell;
+use super::search::{Search, shown};
+
+/// Least time between two looks. Every core of every node may have doubts several times a second while a server is gone.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Time to the next look after one that has failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+pub(super) fn start(
+    shard: usize,
+    search: Search,
+    servers: Arc<Servers>,
+    found: UnboundedSender<Found>,
+) -> io::Result<Arc<Bell>> {
+    let bell = Arc::new(Bell::new()?);
+    let watch = Watch { shard, search, servers, found, bell: Arc::clone(&bell), failures: 0 };
+    thread::Builder::new().name(format!("redis-find-{shard}")).spawn(move || watch.run())?;
+    Ok(bell)
+}
+
+struct Watch {
+    shard: usize,
+    search: Search,
+    servers: Arc<Servers>,
+    found: UnboundedSender<Found>,
+    bell: Arc<Bell>,
+    /// Since the last look that succeeded.
+    failures: u32,
+}
+
+impl Watch {
+    fn run(mut self) {
+        let mut look_at = self.search.every().map(|every| Instant::now() + every);
+        loop {
+            let time = look_at.map(|at| at.saturating_duration_since(Instant::now()));
+            self.bell.wait(None, time);
+            if self.bell.has_ended() || self.found.is_closed() {
+                return;
+            }
+            let has_doubt = self.bell.was_rung();
+            if has_doubt || look_at.is_some_and(|at| at <= Instant::now()) {
+                let began = Instant::now();
+                let next = self.look();
+                look_at = next.map(|next| Instant::now() + next);
+                // Not waiting for the bell: it is heard after this.
+                thread::sleep(PAUSE.saturating_sub(began.elapsed()));
+            }
+        }
+    }
+
+    /// Looks once; returns the time to the next look.
+    fn look(&mut self) -> Option<Duration> {
+        match self.search.look(Some(&self.servers)) {
+            Ok(seen) => {
+                if self.failures > 0 {
+                    tracing::info!(option = self.search.option(), failures = self.failures, "redis found again");
+                }
+                self.failures = 0;
+                self.tell(seen.servers);
+                self.search.every()
+            }
+            Err(trouble) => {
+                if self.failures == 0 {
+                    let option = self.search.option();
+                    tracing::warn!(option, %trouble, "cannot find redis; it is looked for until it is found");
+                }
+                self.failures += 1;
+                Some(RETRY)
+            }
+        }
+    }
+
+    fn tell(&mut self, servers: Servers) {
+        if *self.servers == servers {
+            return;
+        }
+        let (before, now) = (shown(&self.servers), shown(&servers));
+        tracing::info!(option = self.search.option(), before, now, "redis primary changed");
+        self.servers = Arc::new(servers);
+        // Nobody listens any more only while the node ends.
+        let _ = self.found.send(Found { shard: self.shard, servers: Arc::clone(&self.servers) });
+    }
+}
