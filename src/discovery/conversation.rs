@@ -9,9 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use gyre_io::redis::{Command, Connection, Failure, Greeting, Handshake, Incoming, Reply, ReplyError};
+use gyre_io::redis::{Command, Endpoint, Failure, Greeting, Handshake, Incoming, Reply, ReplyError, Tls, Wire};
 
-use super::resolve::Place;
 use super::stream::Stream;
 use super::trouble::{Trouble, What};
 
@@ -21,14 +20,15 @@ pub(super) struct Reach {
     pub(super) what: What,
     pub(super) handshake: Handshake,
     pub(super) connect_timeout: Duration,
+    pub(super) tls: Option<Tls>,
 }
 
 /// See the module.
 pub(super) struct Conversation {
     what: What,
-    place: Place,
+    place: Endpoint,
     stream: Stream,
-    connection: Connection,
+    wire: Wire,
     began: Instant,
     io_timeout: Duration,
     answers: Vec<Reply>,
@@ -37,9 +37,9 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// Connects and gets through the handshake.
-    pub(super) fn begin(reach: &Reach, place: Place) -> Result<Self, Trouble> {
+    pub(super) fn begin(reach: &Reach, place: Endpoint) -> Result<Self, Trouble> {
         let io_timeout = Duration::from_millis(reach.handshake.io_timeout_ms.max(1));
-        let connected = Stream::connect(&place.endpoint, reach.connect_timeout)
+        let connected = Stream::connect(&place, reach.connect_timeout)
             .and_then(|stream| stream.write_at_most(io_timeout).map(|()| stream));
         let stream = match connected {
             Ok(stream) => stream,
@@ -47,15 +47,16 @@ impl Conversation {
         };
         let mut conversation = Self {
             what: reach.what,
+            wire: Wire::new(reach.handshake.clone(), 0, reach.tls.as_ref(), &place),
             place,
             stream,
-            connection: Connection::new(reach.handshake.clone(), 0),
             began: Instant::now(),
             io_timeout,
             answers: Vec::new(),
             messages: Vec::new(),
         };
-        while !conversation.connection.is_ready() {
+        conversation.judge()?;
+        while !conversation.wire.connection().is_ready() {
             conversation.send()?;
             conversation.receive()?;
         }
@@ -63,19 +64,19 @@ impl Conversation {
     }
 
     /// With whom.
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &Endpoint {
         &self.place
     }
 
     /// What the server said about itself.
     pub(super) fn greeting(&self) -> &Greeting {
-        self.connection.greeting()
+        self.wire.connection().greeting()
     }
 
     /// One command and its answer. The inner error is the server's.
     pub(super) fn call(&mut self, parts: &[&str]) -> Result<Result<Reply, ReplyError>, Trouble> {
         let deadline_ms = self.now_ms() + self.io_timeout.as_millis() as u64;
-        let sent = self.connection.send(0, deadline_ms, |out| {
+        let sent = self.wire.connection_mut().send(0, deadline_ms, |out| {
             let mut command = Command::new(out, parts.len());
             for part in parts {
                 command.arg(part.as_bytes());
@@ -88,7 +89,7 @@ impl Conversation {
     /// From here on messages of `channel` arrive.
     pub(super) fn subscribe(&mut self, channel: &str) -> Result<Result<Reply, ReplyError>, Trouble> {
         let deadline_ms = self.now_ms() + self.io_timeout.as_millis() as u64;
-        let sent = self.connection.subscribe(0, &[channel.as_bytes()], false, deadline_ms);
+        let sent = self.wire.connection_mut().subscribe(0, &[channel.as_bytes()], false, deadline_ms);
         sent.map_err(|error| self.trouble(io::Error::other(error)))?;
         self.answer().map(Reply::into_result)
     }
@@ -117,20 +118,23 @@ impl Conversation {
     }
 
     fn send(&mut self) -> Result<(), Trouble> {
-        let output = self.connection.output();
-        if !output.is_empty() {
-            if let Err(cause) = self.stream.write_all(output).and_then(|()| self.stream.flush()) {
+        loop {
+            let output = self.wire.output();
+            if output.is_empty() {
+                return Ok(());
+            }
+            let length = output.len();
+            if let Err(cause) = self.stream.write_all(output) {
                 return Err(self.trouble(cause));
             }
-            self.connection.clear_output();
+            self.wire.output_taken(length);
         }
-        Ok(())
     }
 
     /// Waits until something has come, but not longer than the connection allows.
     fn receive(&mut self) -> Result<(), Trouble> {
         let now_ms = self.now_ms();
-        let left_ms = self.connection.next_deadline().unwrap_or(now_ms).saturating_sub(now_ms);
+        let left_ms = self.wire.next_deadline().unwrap_or(now_ms).saturating_sub(now_ms);
         self.wait_at_most(Duration::from_millis(left_ms.max(1)))?;
         self.read()?;
         let now_ms = self.now_ms();
@@ -146,9 +150,9 @@ impl Conversation {
         let now_ms = self.now_ms();
         let (answers, messages) = (&mut self.answers, &mut self.messages);
         match self.stream.read(&mut buffer) {
-            Ok(0) => self.connection.closed(&mut |incoming| sort(incoming, answers, messages)),
+            Ok(0) => self.wire.closed(&mut |incoming| sort(incoming, answers, messages)),
             Ok(length) => {
-                self.connection.received(&buffer[..length], now_ms, &mut |incoming| sort(incoming, answers, messages));
+                self.wire.received(&buffer[..length], now_ms, &mut |incoming| sort(incoming, answers, messages));
             }
             Err(cause) => match cause.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => return Ok(false),
@@ -156,16 +160,16 @@ impl Conversation {
                 _ => return Err(self.trouble(cause)),
             },
         }
-        Ok(self.connection.failure().is_none())
+        Ok(self.wire.failure().is_none())
     }
 
     fn expire(&mut self, now_ms: u64) {
         let (answers, messages) = (&mut self.answers, &mut self.messages);
-        self.connection.expire(now_ms, &mut |incoming| sort(incoming, answers, messages));
+        self.wire.expire(now_ms, &mut |incoming| sort(incoming, answers, messages));
     }
 
     fn judge(&self) -> Result<(), Trouble> {
-        self.connection.failure().map_or(Ok(()), |why| Err(self.ended(why.clone())))
+        self.wire.failure().map_or(Ok(()), |why| Err(self.ended(why.clone())))
     }
 
     fn wait_at_most(&self, time: Duration) -> Result<(), Trouble> {

@@ -6,10 +6,12 @@
 //! announce a failover. Only changes are told. Must never tell of servers that were not checked, nor hold a password in a text.
 
 mod bell;
+mod cluster;
 mod conversation;
 mod probe;
 mod resolve;
 mod search;
+mod sentinel;
 mod standalone;
 mod stream;
 #[cfg(test)]

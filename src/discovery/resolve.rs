@@ -3,56 +3,36 @@
 //! On the threads of discovery: asking the name service may block for as long as it is set up to. Nothing is kept, so an
 //! answer is as new as the name service has it.
 
-use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
 use gyre_io::redis::Endpoint;
 
 use super::trouble::{Trouble, What};
 use crate::settings::redis;
 
-/// One address, and how it came about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) endpoint: Endpoint,
-    /// The name that was resolved. None: there was no name.
-    pub(super) name: Option<String>,
-}
-
-impl Place {
-    pub(super) fn at(address: SocketAddr) -> Self {
-        Self { endpoint: Endpoint::Internet(address), name: None }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "{name} ({})", self.endpoint),
-            None => self.endpoint.fmt(f),
-        }
-    }
-}
-
 /// All addresses of an endpoint, without repeats. Not empty.
-pub(super) fn places(what: What, endpoint: &redis::Endpoint) -> Result<Vec<Place>, Trouble> {
+pub(super) fn places(what: What, endpoint: &redis::Endpoint) -> Result<Vec<Endpoint>, Trouble> {
     let (name, port) = match endpoint {
-        redis::Endpoint::Unix(path) => return Ok(vec![Place { endpoint: Endpoint::Unix(path.clone()), name: None }]),
+        redis::Endpoint::Unix(path) => return Ok(vec![Endpoint::Unix(path.clone())]),
         redis::Endpoint::Host { name, port } => (&**name, *port),
     };
     if let Ok(address) = name.parse::<IpAddr>() {
-        return Ok(vec![Place::at(SocketAddr::new(address, port))]);
+        return Ok(vec![Endpoint::Internet(SocketAddr::new(address, port))]);
     }
-    let mut places: Vec<Place> = Vec::new();
     let trouble = |cause| Trouble::Name { what, at: endpoint.to_string(), cause };
-    for address in (name, port).to_socket_addrs().map_err(trouble)? {
-        let place = Place { endpoint: Endpoint::Internet(address), name: Some(name.to_owned()) };
+    let addresses = (name, port).to_socket_addrs().map_err(trouble)?;
+    let name: Arc<str> = name.into();
+    let mut places: Vec<Endpoint> = Vec::new();
+    for address in addresses {
+        let place = Endpoint::Named(Arc::clone(&name), address);
         if !places.contains(&place) {
             places.push(place);
         }
     }
     match places.is_empty() {
-        true => Err(trouble(std::io::Error::other("the name has no address"))),
+        true => Err(trouble(io::Error::other("the name has no address"))),
         false => Ok(places),
     }
 }

@@ -8,12 +8,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use gyre_io::redis::Servers;
+use gyre_io::redis::{Handshake, Servers};
 
+use super::cluster::{self, Cluster};
 use super::conversation::{Conversation, Reach};
 use super::probe::check_streams;
 use super::resolve::is_fixed;
-use super::standalone;
+use super::sentinel::{self, Sentinels};
+use super::standalone::{self, first};
 use super::trouble::{Trouble, What};
 use crate::settings::redis::{self, Shard, Topology};
 
@@ -22,17 +24,27 @@ use crate::settings::redis::{self, Shard, Topology};
 const LOADING_MAX: Duration = Duration::from_secs(10);
 const LOADING_RETRY: Duration = Duration::from_millis(200);
 
+/// Time to the next look after one that has failed, or has found what cannot last.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
+
+/// Primaries of a cluster that are tried at the start: one that can be reached shows that the addresses are right.
+const PRIMARIES_TRIED_MAX: usize = 3;
+
 /// See the module.
 pub(super) struct Search {
     /// Path of the address in the configuration.
     option: String,
     reach: Reach,
     way: Way,
+    /// What was found last is not about to change.
+    is_settled: bool,
 }
 
 /// Where to look.
 enum Way {
     Standalone(redis::Endpoint),
+    Sentinel(Sentinels),
+    Cluster(Cluster),
 }
 
 /// What a look has found.
@@ -49,17 +61,28 @@ impl Search {
         if shard.tls.is_some() {
             return Err(anyhow!("{option}: TLS towards redis is not built yet; use an address without it"));
         }
-        let reach = Reach {
-            what: What::Redis,
-            handshake: shard.handshake(),
-            connect_timeout: Duration::from_millis(shard.connect_timeout_ms.max(1)),
-        };
+        let connect_timeout = Duration::from_millis(shard.connect_timeout_ms.max(1));
+        let handshake = shard.handshake();
         let way = match shard.topology {
             Topology::Standalone(endpoint) => Way::Standalone(endpoint),
-            Topology::Sentinel(_) => return Err(anyhow!("{option}: Sentinels are not built yet")),
-            Topology::Cluster { .. } => return Err(anyhow!("{option}: clusters are not built yet")),
+            Topology::Cluster { seeds } => Way::Cluster(Cluster::new(seeds)),
+            Topology::Sentinel(of) => {
+                if of.tls.is_some() {
+                    return Err(anyhow!("{option}: TLS towards sentinels is not built yet; use addresses without it"));
+                }
+                let handshake = Handshake {
+                    user: of.auth.user,
+                    password: of.auth.password.expose().to_owned(),
+                    db: 0,
+                    client_name: of.client_name,
+                    ..handshake.clone()
+                };
+                let reach = Reach { what: What::Sentinel, handshake, connect_timeout, tls: None };
+                Way::Sentinel(Sentinels::new(of.master_name, of.endpoints, reach))
+            }
         };
-        Ok(Self { option, reach, way })
+        let reach = Reach { what: What::Redis, handshake, connect_timeout, tls: None };
+        Ok(Self { option, reach, way, is_settled: true })
     }
 
     /// The servers at the start of the node.
@@ -67,19 +90,15 @@ impl Search {
     /// # Errors
     /// The option and what is wrong with it.
     pub(super) fn first(&mut self, prefix: &str) -> anyhow::Result<Arc<Servers>> {
-        let found = self.when_loaded().and_then(|mut seen| {
+        let seen = self.when_loaded().and_then(|mut seen| {
             check_streams(&mut seen.conversation, prefix)?;
+            self.check_primaries(&seen.servers)?;
             Ok(seen)
         });
-        let seen = found.map_err(|trouble| anyhow!("{}: {trouble}", self.option))?;
+        let seen = seen.map_err(|trouble| anyhow!("{}: {trouble}", self.option))?;
         let version = if seen.version.is_empty() { "unknown" } else { &*seen.version };
-        tracing::info!(
-            option = self.option,
-            mode = self.mode(),
-            primary = shown(&seen.servers),
-            version,
-            "redis found"
-        );
+        let (option, mode, primary) = (&*self.option, self.mode(), shown(&seen.servers));
+        tracing::info!(option, mode, primary, version, "redis found");
         Ok(Arc::new(seen.servers))
     }
 
@@ -100,32 +119,89 @@ impl Search {
         }
     }
 
+    /// A cluster behind a translation of addresses tells such as nobody outside can reach.
+    fn check_primaries(&self, servers: &Servers) -> Result<(), Trouble> {
+        let Servers::Cluster(map) = servers else { return Ok(()) };
+        if map.primaries().is_empty() {
+            return Ok(());
+        }
+        let some = map.primaries().iter().take(PRIMARIES_TRIED_MAX).cloned();
+        let reached = first(some, |primary| Conversation::begin(&self.reach, primary));
+        reached.map(drop).map_err(|trouble| {
+            Trouble::Unfit(format!(
+                "the cluster names nodes that cannot be used from here: {trouble}, or see its options cluster-announce-ip \
+                 and cluster-announce-hostname"
+            ))
+        })
+    }
+
     /// Looks once. `in_use` is what was found before.
     pub(super) fn look(&mut self, in_use: Option<&Servers>) -> Result<Seen, Trouble> {
-        match &self.way {
-            Way::Standalone(endpoint) => {
-                let in_use = in_use.map(|Servers::One(in_use)| in_use);
-                let (conversation, server) = standalone::look(&self.reach, endpoint, in_use)?;
-                Ok(Seen {
-                    servers: Servers::One(conversation.place().endpoint.clone()),
-                    conversation,
-                    version: server.version,
-                })
+        let (conversation, server) = match &mut self.way {
+            Way::Sentinel(sentinels) => sentinels.look(&self.reach)?,
+            Way::Cluster(cluster) => {
+                let view = cluster.look(&self.reach)?;
+                self.is_settled = view.is_ok;
+                return Ok(view.into());
             }
-        }
+            Way::Standalone(endpoint) => {
+                let in_use = match in_use {
+                    Some(Servers::One(in_use)) => Some(in_use),
+                    Some(Servers::Cluster(_)) | None => None,
+                };
+                let (conversation, server) = standalone::look(&self.reach, endpoint, in_use)?;
+                // One address is enough to know a cluster.
+                if server.is_cluster {
+                    let mut cluster = Cluster::new(vec![endpoint.clone()]);
+                    let view = cluster.look(&self.reach)?;
+                    self.is_settled = view.is_ok;
+                    self.way = Way::Cluster(cluster);
+                    return Ok(view.into());
+                }
+                (conversation, server)
+            }
+        };
+        let servers = Servers::One(conversation.place().clone());
+        Ok(Seen { servers, conversation, version: server.version })
     }
 
     /// Whether its servers are the same for ever.
     pub(super) fn is_over(&self) -> bool {
-        match &self.way {
-            Way::Standalone(endpoint) => is_fixed(endpoint),
+        matches!(&self.way, Way::Standalone(endpoint) if is_fixed(endpoint))
+    }
+
+    /// When to look again without a reason.
+    pub(super) fn every(&self) -> Option<Duration> {
+        match self.way {
+            _ if !self.is_settled => Some(RETRY),
+            Way::Standalone(_) => None,
+            Way::Sentinel(_) => Some(sentinel::EVERY),
+            Way::Cluster(_) => Some(cluster::EVERY),
         }
     }
 
-    /// How often to look without a reason.
-    pub(super) fn every(&self) -> Option<Duration> {
+    /// How long a doubt lasts although a look has found nothing new.
+    pub(super) fn doubted(&self) -> Duration {
+        match self.way {
+            // The primary was asked and is one.
+            Way::Standalone(_) | Way::Sentinel(_) => Duration::ZERO,
+            Way::Cluster(_) => cluster::DOUBTED,
+        }
+    }
+
+    /// Who may say something unasked.
+    pub(super) fn listening(&self) -> Option<&Conversation> {
         match &self.way {
-            Way::Standalone(_) => None,
+            Way::Sentinel(sentinels) => sentinels.listening(),
+            Way::Standalone(_) | Way::Cluster(_) => None,
+        }
+    }
+
+    /// Whether something was said that is a reason to look.
+    pub(super) fn was_told(&mut self) -> bool {
+        match &mut self.way {
+            Way::Sentinel(sentinels) => sentinels.was_switched(),
+            Way::Standalone(_) | Way::Cluster(_) => false,
         }
     }
 
@@ -134,15 +210,32 @@ impl Search {
     }
 
     fn mode(&self) -> &'static str {
-        match &self.way {
+        match self.way {
             Way::Standalone(_) => "standalone",
+            Way::Sentinel(_) => "sentinel",
+            Way::Cluster(_) => "cluster",
         }
+    }
+}
+
+impl From<cluster::View> for Seen {
+    fn from(view: cluster::View) -> Self {
+        Self { servers: Servers::Cluster(view.map), conversation: view.conversation, version: view.version }
     }
 }
 
 /// For a log line.
 pub(super) fn shown(servers: &Servers) -> String {
+    /// Primaries of a cluster that are named.
+    const SHOWN_MAX: usize = 16;
     match servers {
         Servers::One(endpoint) => endpoint.to_string(),
+        Servers::Cluster(map) => {
+            let mut all: Vec<String> = map.primaries().iter().take(SHOWN_MAX).map(ToString::to_string).collect();
+            if map.primaries().len() > SHOWN_MAX {
+                all.push(format!("and {} more", map.primaries().len() - SHOWN_MAX));
+            }
+            all.join(", ")
+        }
     }
 }

@@ -7,25 +7,35 @@ use gyre_io::redis::Endpoint;
 
 use super::conversation::{Conversation, Reach};
 use super::probe::Server;
-use super::resolve::{Place, places};
+use super::resolve::places;
 use super::trouble::{Trouble, What};
 use crate::settings::redis;
 
-/// The first address that takes writes, or is of a cluster.
+/// The first address that takes writes, or is of a cluster, where the map tells who does.
 pub(super) fn look(
     reach: &Reach,
     endpoint: &redis::Endpoint,
     in_use: Option<&Endpoint>,
 ) -> Result<(Conversation, Server), Trouble> {
     let mut places = places(What::Redis, endpoint)?;
-    places.sort_by_key(|place| Some(&place.endpoint) != in_use);
-    first(places, |place| primary(reach, place))
+    places.sort_by_key(|place| Some(place) != in_use);
+    first(places, |place| {
+        let mut conversation = Conversation::begin(reach, place)?;
+        let server = Server::ask(&mut conversation)?;
+        match server.is_replica && !server.is_cluster {
+            false => Ok((conversation, server)),
+            true => Err(Trouble::Unfit(format!(
+                "redis at {} is a replica, which takes no writes; give the address of its primary, or of its Sentinels",
+                conversation.place()
+            ))),
+        }
+    })
 }
 
 /// What the first of `places` that has it has; else why the most telling one has not.
-pub(super) fn first<T>(
-    places: impl IntoIterator<Item = Place>,
-    mut try_one: impl FnMut(Place) -> Result<T, Trouble>,
+pub(super) fn first<P, T>(
+    places: impl IntoIterator<Item = P>,
+    mut try_one: impl FnMut(P) -> Result<T, Trouble>,
 ) -> Result<T, Trouble> {
     let mut trouble: Option<Trouble> = None;
     for place in places {
@@ -35,17 +45,4 @@ pub(super) fn first<T>(
         }
     }
     Err(trouble.unwrap_or_else(|| Trouble::Unfit("there is no address to try".to_owned())))
-}
-
-/// Conversation with a server that takes writes, or is of a cluster, where the map tells who does.
-pub(super) fn primary(reach: &Reach, place: Place) -> Result<(Conversation, Server), Trouble> {
-    let mut conversation = Conversation::begin(reach, place)?;
-    let server = Server::ask(&mut conversation)?;
-    if server.is_replica && !server.is_cluster {
-        return Err(Trouble::Unfit(format!(
-            "redis at {} is a replica, which takes no writes; give the address of its primary, or of its Sentinels",
-            conversation.place()
-        )));
-    }
-    Ok((conversation, server))
 }

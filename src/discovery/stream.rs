@@ -1,4 +1,4 @@
-//! The bytes between discovery and one server: over TCP, a Unix socket, or TLS on top of TCP.
+//! The bytes between discovery and one server, over TCP or a Unix socket.
 //!
 //! On the threads of discovery. Blocks for as long as its timeouts say, or not at all where it is told so.
 
@@ -18,7 +18,7 @@ pub(super) enum Stream {
 impl Stream {
     pub(super) fn connect(endpoint: &Endpoint, connect_timeout: Duration) -> io::Result<Self> {
         Ok(match endpoint {
-            Endpoint::Internet(address) => {
+            Endpoint::Internet(address) | Endpoint::Named(_, address) => {
                 let stream = TcpStream::connect_timeout(address, connect_timeout)?;
                 stream.set_nodelay(true)?;
                 Self::Tcp(stream)

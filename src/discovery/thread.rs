@@ -4,6 +4,7 @@
 //! has failed is repeated until one succeeds. A streak of failures is two log lines: when it begins and when it ends.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,12 +14,10 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Found;
 use super::bell::Bell;
-use super::search::{Search, shown};
+use super::search::{RETRY, Search, shown};
 
 /// Least time between two looks. Every core of every node may have doubts several times a second while a server is gone.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Time to the next look after one that has failed.
-const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) fn start(
     shard: usize,
@@ -45,18 +44,30 @@ struct Watch {
 impl Watch {
     fn run(mut self) {
         let mut look_at = self.search.every().map(|every| Instant::now() + every);
+        let mut doubted_until = Instant::now();
         loop {
             let time = look_at.map(|at| at.saturating_duration_since(Instant::now()));
-            self.bell.wait(None, time);
+            self.bell.wait(self.search.listening().map(AsFd::as_fd), time);
             if self.bell.has_ended() || self.found.is_closed() {
                 return;
             }
+            let began = Instant::now();
             let has_doubt = self.bell.was_rung();
-            if has_doubt || look_at.is_some_and(|at| at <= Instant::now()) {
-                let began = Instant::now();
-                let next = self.look();
+            if has_doubt {
+                doubted_until = began + self.search.doubted();
+            }
+            // Asked in any case: what was said must be read.
+            let was_told = self.search.was_told();
+            if has_doubt || was_told || look_at.is_some_and(|at| at <= began) {
+                let before = Arc::clone(&self.servers);
+                let next = match self.look() {
+                    // What was doubted is not so any more.
+                    _ if before != self.servers => self.search.every(),
+                    next if began < doubted_until => next.map_or(Some(RETRY), |next| Some(next.min(RETRY))),
+                    next => next,
+                };
                 look_at = next.map(|next| Instant::now() + next);
-                // Not waiting for the bell: it is heard after this.
+                // The bell is heard after this.
                 thread::sleep(PAUSE.saturating_sub(began.elapsed()));
             }
         }
@@ -88,8 +99,12 @@ impl Watch {
         if *self.servers == servers {
             return;
         }
-        let (before, now) = (shown(&self.servers), shown(&servers));
-        tracing::info!(option = self.search.option(), before, now, "redis primary changed");
+        let (before, now, option) = (shown(&self.servers), shown(&servers), self.search.option());
+        match before == now {
+            // Slots move one by one, thousands of them.
+            true => tracing::debug!(option, "slots of the redis cluster moved"),
+            false => tracing::info!(option, before, now, "redis primary changed"),
+        }
         self.servers = Arc::new(servers);
         // Nobody listens any more only while the node ends.
         let _ = self.found.send(Found { shard: self.shard, servers: Arc::clone(&self.servers) });

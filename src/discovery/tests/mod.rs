@@ -1,17 +1,63 @@
 //! Discovery against servers that are threads of the test, which answer as told.
 
+mod cluster;
+mod sentinel;
 mod server;
 mod standalone;
 
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use gyre_io::redis::Servers;
+
+use super::{Discovery, Found, start};
 use crate::config::schema;
 use crate::settings::redis::{RedisOptions, Shard};
 
-/// The shards of a `redis` object.
-fn shards(object: serde_json::Value) -> Vec<Shard> {
+/// The shards of a `redis` object. Timeouts are short: some of the servers do not answer.
+fn shards(options: &Value) -> Vec<Shard> {
     let mut tree = schema::at("engine.redis").unwrap().default_value();
-    for (key, value) in object.as_object().unwrap() {
-        tree[key] = value.clone();
+    for option in ["connect_timeout", "io_timeout"] {
+        tree[option] = json!(300_000_000);
+    }
+    for (option, value) in options.as_object().unwrap() {
+        tree[option] = value.clone();
     }
     let redis = serde_json::from_value(tree).unwrap();
     RedisOptions::new(&redis).unwrap().shards
+}
+
+/// Discovery of one shard, and what was told of it.
+struct Started {
+    discovery: Discovery,
+    servers: Servers,
+    found: UnboundedReceiver<Found>,
+}
+
+impl Started {
+    fn new(address: &str) -> Result<Self, String> {
+        let (sender, found) = unbounded_channel();
+        match start("engine.redis", "p", shards(&json!({"address": [address]})), sender) {
+            Ok((discovery, servers)) => Ok(Self { discovery, servers: (*servers[0]).clone(), found }),
+            Err(error) => Err(format!("{error:#}")),
+        }
+    }
+
+    /// What is told next.
+    fn next(&mut self) -> Servers {
+        eventually("servers that were found", || self.found.try_recv().ok().map(|found| (*found.servers).clone()))
+    }
+}
+
+/// Long enough for every look there may be before.
+fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..2000 {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("no {what} in 20 s")
 }

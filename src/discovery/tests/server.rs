@@ -91,6 +91,11 @@ pub(super) fn array(parts: &[String]) -> String {
     format!("*{}\r\n{}", parts.len(), parts.concat())
 }
 
+/// As an array, that nobody asked for.
+pub(super) fn pushed(parts: &[String]) -> String {
+    format!(">{}\r\n{}", parts.len(), parts.concat())
+}
+
 /// What a Redis answers: `mode` is `standalone` or `cluster`, `role` `master` or `replica`.
 pub(super) fn redis(command: &str, mode: &str, role: &str) -> String {
     match command.split(' ').next().unwrap_or_default() {

@@ -1,21 +1,12 @@
 //! One server behind an address.
 
-use serde_json::json;
-use tokio::sync::mpsc::unbounded_channel;
-
 use gyre_io::redis::{Endpoint, Servers};
 
+use super::Started;
 use super::server::{Server, redis};
-use super::shards;
-use crate::discovery::start;
 
 fn started(address: &str) -> Result<Servers, String> {
-    let shards = shards(json!({"address": [address], "io_timeout": 300_000_000, "connect_timeout": 300_000_000}));
-    let (sender, _receiver) = unbounded_channel();
-    match start("engine.redis", "p", shards, sender) {
-        Ok((_, servers)) => Ok((*servers[0]).clone()),
-        Err(error) => Err(format!("{error:#}")),
-    }
+    Started::new(address).map(|started| started.servers)
 }
 
 /// A node that starts although its Redis cannot be used answers every publish with an error; one that does not start must
@@ -115,6 +106,6 @@ fn the_address_that_takes_writes() {
     let primary = Server::start_at(&format!("127.0.0.1:{port}"), |command| redis(command, "standalone", "master"));
     let found = started(&format!("localhost:{port}"));
     // Where `localhost` has only one address, that is the primary's.
-    assert_eq!(found, Ok(Servers::One(Endpoint::Internet(primary.address))));
+    assert_eq!(found, Ok(Servers::One(Endpoint::Named("localhost".into(), primary.address))));
     drop(replica);
 }

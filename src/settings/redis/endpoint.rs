@@ -14,7 +14,7 @@ const UNIX_PATH_BYTES_MAX: usize = 107;
 const HOST_BYTES_MAX: usize = 253;
 
 /// See the module.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Endpoint {
     /// `name` is a host name or an IP address, without brackets.
     Host { name: String, port: u16 },
