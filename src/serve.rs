@@ -15,6 +15,7 @@ use gyre_tuning::topology::Topology;
 use crate::config::{Warning, types::Config};
 use crate::control_plane::{self, ControlOptions, End};
 use crate::data_plane::{Admission, CoreHandler, Parcel, StoreOptions};
+use crate::discovery;
 use crate::host_check;
 use crate::layout::Layout;
 use crate::logging;
@@ -66,7 +67,14 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     use_small_pages();
     gyre_io::probe()?;
     host_check::at_start(&layout)?;
-    let store = store.map(|store| find(&store, &settings.node_uid)).transpose()?;
+    let (found_by, found) = tokio::sync::mpsc::unbounded_channel();
+    let (discovery, store) = match store {
+        None => (None, None),
+        Some(store) => {
+            let (discovery, servers) = discovery::start(store.shards(), found_by)?;
+            (Some(discovery), Some(store.store(&settings.node_uid, &servers)?))
+        }
+    };
     let cores = usize::from(layout.cores());
     let listeners = listen(config, cores)?;
     // Not before: an address that is taken may be that of a node which has this file.
@@ -79,6 +87,8 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     let options = ControlOptions {
         settings: Arc::clone(&settings),
         port,
+        discovery,
+        found,
         shutdown_timeout: config.shutdown.timeout,
         reload: Box::new(move || {
             let (config, warnings) = Config::load(sources.clone())?;
@@ -92,23 +102,6 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
         warnings.iter().for_each(Warning::log);
         Ok(())
     })
-}
-
-fn find(store: &StoreSettings, node_uid: &str) -> anyhow::Result<StoreOptions> {
-    use crate::settings::redis::{Endpoint, Topology};
-    use gyre_io::redis::Servers;
-    let servers = store.shards().map(|(shard, _)| {
-        let Topology::Standalone(endpoint) = &shard.topology else { anyhow::bail!("only standalone") };
-        let endpoint = match endpoint {
-            Endpoint::Unix(path) => gyre_io::redis::Endpoint::Unix(path.clone()),
-            Endpoint::Host { name, port } => {
-                gyre_io::redis::Endpoint::Internet((&**name, *port).to_socket_addrs()?.next().context("no address")?)
-            }
-        };
-        Ok(Arc::new(Servers::One(endpoint)))
-    });
-    let servers = servers.collect::<anyhow::Result<Vec<_>>>()?;
-    store.store(node_uid, &servers)
 }
 
 fn start_cores(

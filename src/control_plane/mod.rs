@@ -13,9 +13,11 @@ use gyre_engine::rules::Rules;
 use gyre_io::mesh::Port;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
 use crate::data_plane::{FromControl, Parcel, Snapshot, ToControl};
+use crate::discovery::{Discovery, Found};
 use crate::settings::Settings;
 
 /// How often work is looked for when no wake-up comes; wake-ups make it prompt, this makes it certain.
@@ -34,6 +36,10 @@ pub(crate) enum End {
 pub(crate) struct ControlOptions {
     pub(crate) settings: Arc<Settings>,
     pub(crate) port: Port<Parcel>,
+    /// `None` = there is nothing outside of the process that could be found.
+    pub(crate) discovery: Option<Discovery>,
+    /// What it finds.
+    pub(crate) found: UnboundedReceiver<Found>,
     pub(crate) shutdown_timeout: Duration,
     /// Reads the configuration again; `Err` = keep the old one.
     pub(crate) reload: Box<dyn Fn() -> anyhow::Result<Rules>>,
@@ -51,12 +57,13 @@ pub(crate) fn run(options: ControlOptions, start: impl FnOnce() -> anyhow::Resul
 struct Control {
     settings: Arc<Settings>,
     port: Port<Parcel>,
+    discovery: Option<Discovery>,
     snapshots: HashMap<u16, Snapshot>,
     drained: usize,
 }
 
 async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<End> {
-    let ControlOptions { settings, port, shutdown_timeout, reload } = options;
+    let ControlOptions { settings, port, discovery, mut found, shutdown_timeout, reload } = options;
     let sleeper = port.sleeper();
     // An eventfd is read like a pipe.
     let bell = pipe::Receiver::from_owned_fd_unchecked(sleeper.as_fd().try_clone_to_owned()?)?;
@@ -65,7 +72,7 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
     let mut terminate = signal(SignalKind::terminate())?;
     start()?;
     let mut deadline: Option<Instant> = None;
-    let mut control = Control { settings, port, snapshots: HashMap::new(), drained: 0 };
+    let mut control = Control { settings, port, discovery, snapshots: HashMap::new(), drained: 0 };
     loop {
         let more = control.look();
         control.port.flush();
@@ -86,6 +93,9 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
             }
             () = tokio::time::sleep(LOOK_INTERVAL) => {}
             () = tokio::time::sleep_until(end), if deadline.is_some() => return Ok(End::TimedOut),
+            Some(Found { shard, servers }) = found.recv() => {
+                control.tell_cores(|| FromControl::Servers { shard, servers: Arc::clone(&servers) });
+            }
             _ = hangup.recv() => control.reload(&*reload),
             _ = interrupt.recv() => stop = true,
             _ = terminate.recv() => stop = true,
@@ -116,7 +126,12 @@ impl Control {
                     self.tell(usize::from(core.0), page);
                 }
                 ToControl::Drained => self.drained += 1,
-                ToControl::Doubt(_) | ToControl::FromNodes(_) | ToControl::Published { .. } => {}
+                ToControl::Doubt(shard) => {
+                    if let Some(discovery) = &self.discovery {
+                        discovery.doubt(shard);
+                    }
+                }
+                ToControl::FromNodes(_) | ToControl::Published { .. } => {}
             }
         }
         more

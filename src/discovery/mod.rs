@@ -42,21 +42,27 @@ pub(crate) struct Found {
     pub(crate) servers: Arc<Servers>,
 }
 
-/// Looks at every shard, blocking, and keeps an eye on them from then on. `section` is where the configuration has them
-/// (`engine.redis`), `prefix` what begins every key.
+/// A shard whose servers are to be found.
+pub(crate) struct Sought<'a> {
+    /// Where the configuration has it: `engine.redis`.
+    pub(crate) section: &'static str,
+    /// What begins every key.
+    pub(crate) prefix: &'a str,
+    pub(crate) shard: &'a Shard,
+}
+
+/// Looks at every shard, blocking, and keeps an eye on them from then on.
 ///
 /// # Errors
 /// The first shard whose servers cannot be used, by the path of its option, and the remedy.
-pub(crate) fn start(
-    section: &str,
-    prefix: &str,
-    shards: Vec<Shard>,
+pub(crate) fn start<'a>(
+    sought: impl Iterator<Item = Sought<'a>>,
     found: UnboundedSender<Found>,
 ) -> anyhow::Result<(Discovery, Vec<Arc<Servers>>)> {
-    let mut searches = Vec::with_capacity(shards.len());
-    let mut servers = Vec::with_capacity(shards.len());
-    for shard in shards {
-        let mut search = Search::new(section, shard)?;
+    let mut searches = Vec::new();
+    let mut servers = Vec::new();
+    for Sought { section, prefix, shard } in sought {
+        let mut search = Search::new(section, shard.clone())?;
         servers.push(search.first(prefix)?);
         searches.push(search);
     }

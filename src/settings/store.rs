@@ -8,13 +8,14 @@ use anyhow::{Context as _, anyhow};
 use gyre_engine::scripts::{Keys, Tagging};
 use gyre_io::redis::{Servers, ShardOptions};
 
-use super::redis::{Mistake, RedisOptions, Shard};
+use super::redis::{Mistake, RedisOptions};
 use crate::config::types::{Config, EngineType, Redis};
 use crate::data_plane::{PresenceOptions, StoreOptions, StoreShard};
+use crate::discovery::Sought;
 
 /// See the module.
 pub(crate) struct StoreSettings {
-    broker: RedisOptions,
+    broker: Section,
     presence: PresenceIn,
 }
 
@@ -22,7 +23,12 @@ enum PresenceIn {
     Memory,
     /// What the broker uses.
     Broker,
-    Own(RedisOptions),
+    Own(Section),
+}
+
+struct Section {
+    path: &'static str,
+    options: RedisOptions,
 }
 
 impl StoreSettings {
@@ -45,31 +51,31 @@ impl StoreSettings {
         }
         let in_presence = match presence.1 {
             EngineType::Redis if presence.0 == broker.0 => PresenceIn::Broker,
-            EngineType::Redis => PresenceIn::Own(options(presence.0, presence.2)?),
+            EngineType::Redis => PresenceIn::Own(section(presence.0, presence.2)?),
             _ => PresenceIn::Memory,
         };
-        Ok(Some(Self { broker: options(broker.0, broker.2)?, presence: in_presence }))
+        Ok(Some(Self { broker: section(broker.0, broker.2)?, presence: in_presence }))
     }
 
     /// For the operator: `redis (standalone)`.
     pub(crate) fn mode(&self) -> String {
+        let broker = self.broker.options.mode();
         match &self.presence {
-            PresenceIn::Broker => format!("redis ({})", self.broker.mode()),
-            PresenceIn::Memory => format!("redis ({}), presence in memory", self.broker.mode()),
-            PresenceIn::Own(own) => format!("redis ({}), presence in redis ({})", self.broker.mode(), own.mode()),
+            PresenceIn::Broker => format!("redis ({broker})"),
+            PresenceIn::Memory => format!("redis ({broker}), presence in memory"),
+            PresenceIn::Own(own) => format!("redis ({broker}), presence in redis ({})", own.options.mode()),
         }
     }
 
-    /// The broker's, then those of a presence manager of its own, with the prefix of each.
-    pub(crate) fn shards(&self) -> impl Iterator<Item = (&Shard, &str)> {
+    /// The shards of the broker, then those of a presence manager of its own.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = Sought<'_>> {
         let own = match &self.presence {
             PresenceIn::Own(own) => Some(own),
             _ => None,
         };
-        [Some(&self.broker), own]
-            .into_iter()
-            .flatten()
-            .flat_map(|options| options.shards.iter().map(|shard| (shard, &*options.prefix)))
+        [Some(&self.broker), own].into_iter().flatten().flat_map(|Section { path, options }| {
+            options.shards.iter().map(|shard| Sought { section: path, prefix: &options.prefix, shard })
+        })
     }
 
     /// What cores make their stores of. `servers` are those of [`Self::shards`].
@@ -78,36 +84,43 @@ impl StoreSettings {
     /// A prefix that would tear the keys of a channel apart in a cluster; TLS options that cannot be used.
     pub(crate) fn store(&self, node_uid: &str, servers: &[Arc<Servers>]) -> anyhow::Result<StoreOptions> {
         let mut shards = Vec::new();
-        for ((shard, prefix), servers) in self.shards().zip(servers) {
+        for (Sought { section, prefix, shard }, servers) in self.shards().zip(servers) {
+            let tagging = match **servers {
+                Servers::One(_) => Tagging::Standalone,
+                Servers::Cluster(_) => Tagging::Cluster,
+            };
             shards.push(StoreShard {
                 options: ShardOptions {
                     handshake: shard.handshake(),
                     connect_timeout_ms: shard.connect_timeout_ms,
+                    tls: None,
                     seed: 0,
                 },
                 servers: Arc::clone(servers),
-                keys: Keys::new(prefix, Tagging::Standalone)?,
+                keys: Keys::new(prefix, tagging).with_context(|| section.to_owned())?,
             });
         }
-        let stored = |is_brokers, options: &RedisOptions| PresenceOptions::Stored {
+        let stored = |is_brokers, section: &Section| PresenceOptions::Stored {
             is_brokers,
-            ttl_s: options.presence_ttl_s,
-            has_user_mapping: options.presence_user_mapping,
+            ttl_s: section.options.presence_ttl_s,
+            has_user_mapping: section.options.presence_user_mapping,
         };
         Ok(StoreOptions {
             shards,
-            broker: NonZeroU32::new(self.broker.shards.len() as u32).context("no shard")?,
+            broker: NonZeroU32::new(self.broker.options.shards.len() as u32).context("no shard")?,
             presence: match &self.presence {
                 PresenceIn::Memory => PresenceOptions::Here,
                 PresenceIn::Broker => stored(true, &self.broker),
                 PresenceIn::Own(own) => stored(false, own),
             },
-            prefix: self.broker.prefix.clone(),
+            prefix: self.broker.options.prefix.clone(),
             node_uid: node_uid.to_owned(),
         })
     }
 }
 
-fn options(section: &str, redis: &Redis) -> anyhow::Result<RedisOptions> {
-    RedisOptions::new(redis).map_err(|Mistake { option, message }| anyhow!("{section}.{option}: {message}"))
+fn section(path: &'static str, redis: &Redis) -> anyhow::Result<Section> {
+    let options = RedisOptions::new(redis);
+    let options = options.map_err(|Mistake { option, message }| anyhow!("{path}.{option}: {message}"))?;
+    Ok(Section { path, options })
 }

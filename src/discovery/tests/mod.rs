@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use gyre_io::redis::Servers;
 
-use super::{Discovery, Found, start};
+use super::{Discovery, Found, Sought, start};
 use crate::config::schema;
 use crate::settings::redis::{RedisOptions, Shard};
 
@@ -39,7 +39,9 @@ struct Started {
 impl Started {
     fn new(address: &str) -> Result<Self, String> {
         let (sender, found) = unbounded_channel();
-        match start("engine.redis", "p", shards(&json!({"address": [address]})), sender) {
+        let shards = shards(&json!({"address": [address]}));
+        let sought = shards.iter().map(|shard| Sought { section: "engine.redis", prefix: "p", shard });
+        match start(sought, sender) {
             Ok((discovery, servers)) => Ok(Self { discovery, servers: (*servers[0]).clone(), found }),
             Err(error) => Err(format!("{error:#}")),
         }

@@ -41,7 +41,7 @@ pub(crate) struct RedisOptions {
 }
 
 /// One independent Redis.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shard {
     /// Where in the `redis` object it is written: `address.[1]`.
     pub(crate) option: String,
@@ -61,7 +61,7 @@ pub(crate) struct Shard {
 }
 
 /// How many servers a shard has and how they are found.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Topology {
     /// One server, unless it turns out to be of a cluster.
     Standalone(Endpoint),
@@ -72,7 +72,7 @@ pub(crate) enum Topology {
 }
 
 /// The Sentinels of one shard.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sentinels {
     /// Not empty.
     pub(crate) master_name: String,
@@ -85,14 +85,14 @@ pub(crate) struct Sentinels {
 }
 
 /// Both empty = no authentication; only a password = the default user.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Auth {
     pub(crate) user: String,
     pub(crate) password: Secret,
 }
 
 /// TLS towards a server. PEM values are the text, its base64 or a path, as configured.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TlsOptions {
     /// Empty = none; then there is no key either.
     pub(crate) cert_pem: String,
