@@ -10,6 +10,7 @@ mod caller;
 mod certificates;
 mod client;
 mod closing;
+mod cluster;
 mod dial;
 mod http;
 mod mesh;

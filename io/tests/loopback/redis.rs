@@ -130,7 +130,7 @@ impl Handler for Owner {
 }
 
 /// One command, as its parts.
-fn command(peer: &mut impl BufRead) -> Option<Vec<String>> {
+pub(super) fn command(peer: &mut impl BufRead) -> Option<Vec<String>> {
     fn number(peer: &mut impl BufRead) -> Option<usize> {
         let mut line = String::new();
         peer.read_line(&mut line).ok().filter(|read| *read > 0)?;
