@@ -23,6 +23,11 @@ impl Script {
         let (name, script): (&[u8], _) = if by_text { (b"EVAL", self.text) } else { (b"EVALSHA", self.sha1) };
         Command::new_open(out, 2 + arguments as usize).arg(name).arg(script.as_bytes());
     }
+
+    /// Writes the command that makes Redis know it.
+    pub(super) fn load(&self, out: &mut Vec<u8>) {
+        Command::new(out, 3).arg(b"SCRIPT").arg(b"LOAD").arg(self.text.as_bytes());
+    }
 }
 
 /// A call on its way.

@@ -38,19 +38,21 @@ pub(super) struct Cluster {
     router: Router,
     /// By number of the node.
     commands: Vec<Option<Lane>>,
+    /// Those that were called by now.
+    scripts: Vec<&'static Script>,
     messages: Lane,
     /// Whom `messages` is to. None: there is nobody.
     messages_at: Option<Endpoint>,
 }
 
-/// Of `ASKING`, whose answer nobody waits for. Commands have the numbers of their places, which are far below.
-const ASKING: u64 = u64::MAX;
+/// Of what is said only to prepare the node for what follows. Commands have the numbers of their places, far below.
+const NOBODY: u64 = u64::MAX;
 
 impl Cluster {
     pub(super) fn new(options: ShardOptions, map: Arc<SlotMap>) -> Self {
         let messages_at = chosen(&map, options.seed);
         let messages = Lane::new(Use::Messages, options.seed.rotate_left(32));
-        Self { options, router: Router::new(map), commands: Vec::new(), messages, messages_at }
+        Self { options, router: Router::new(map), commands: Vec::new(), scripts: Vec::new(), messages, messages_at }
     }
 
     pub(super) fn has(&self, conn: ConnId) -> bool {
@@ -87,6 +89,11 @@ impl Cluster {
         script: Option<(&'static Script, u32)>,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), SendError> {
+        if let Some((script, _)) = script
+            && !self.scripts.iter().any(|known| std::ptr::eq(*known, script))
+        {
+            self.scripts.push(script);
+        }
         let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
         let Some(outgoing) = self.router.accept(token, slot_of(key), deadline_ms, script, write)? else {
             return Ok(());
@@ -222,7 +229,7 @@ impl Cluster {
         // The connection is given its full time; the command's own, if it was sent before, is watched by the router.
         let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
         if asking {
-            connection.send(ASKING, deadline_ms, |out| _ = Command::new(out, 1).arg(b"ASKING"))?;
+            connection.send(NOBODY, deadline_ms, |out| _ = Command::new(out, 1).arg(b"ASKING"))?;
         }
         connection.send(u64::from(place), deadline_ms, |out| kept.write(out))
     }
@@ -243,7 +250,8 @@ impl Cluster {
         self.commands.iter().position(|lane| lane.as_ref().is_some_and(|lane| lane.has(conn)))
     }
 
-    /// Does something with the lane of a node, and with what it has to tell.
+    /// Does something with the lane of a node, and with what it has to tell. A node that is new, or was a replica, knows no
+    /// script: it gets all of them before the first call, since a call that is refused is overtaken by those behind it.
     fn with_lane(
         &mut self,
         number: usize,
@@ -255,9 +263,10 @@ impl Cluster {
         let node = number as u16;
         let Some(endpoint) = self.router.nodes().endpoint(node).cloned() else { return };
         let router = &mut self.router;
-        let mut is_forgotten = false;
+        let (mut is_up, mut is_forgotten) = (false, false);
         let mut tell: &mut dyn FnMut(Told) = &mut |told| match told {
             Told::Up => {
+                is_up = true;
                 router.up(node, now_ms, events);
                 events(Event::Up(Use::Commands));
             }
@@ -268,6 +277,13 @@ impl Cluster {
             Told::Heard(incoming) => heard(router, incoming, now_ms, events),
         };
         act(lane, &endpoint, &mut tell);
+        if is_up && let Some(connection) = lane.open() {
+            let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
+            for script in &self.scripts {
+                // If it is not taken, the script is still called by its text.
+                let _ = connection.send(NOBODY, deadline_ms, |out| script.load(out));
+            }
+        }
         if is_forgotten {
             self.commands[number] = None;
         }
@@ -303,7 +319,7 @@ fn chosen(map: &SlotMap, seed: u64) -> Option<Endpoint> {
 
 fn heard(router: &mut Router, incoming: Incoming, now_ms: u64, events: &mut impl FnMut(Event)) {
     match incoming {
-        Incoming::Reply { token: ASKING, .. } | Incoming::Failed { token: ASKING, .. } => {}
+        Incoming::Reply { token: NOBODY, .. } | Incoming::Failed { token: NOBODY, .. } => {}
         Incoming::Reply { token, reply } => router.answered(token as u32, reply, now_ms, events),
         Incoming::Failed { token, sent, .. } => router.failed(token as u32, sent, now_ms, events),
         // Nothing is subscribed on these connections.
