@@ -35,5 +35,9 @@ pub(crate) const HEAR_AGAIN_BATCH: usize = 512;
 /// Redis: after this many ms a core takes clients even without it. It was there a moment ago, or the node had not started.
 pub(crate) const STORE_UP_MS: u64 = 3_000;
 
+/// Redis: a connection for messages that is silent for so long is probed, and after as long again made anew, as in the
+/// reference (engines.md section 11).
+pub(crate) const SILENCE_MS: u64 = 30_000;
+
 /// Redis: pause before channels that it refused are asked for again, on a connection that lives on.
 pub(crate) const HEAR_AGAIN_RETRY_MS: u64 = 500;

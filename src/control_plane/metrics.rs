@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use crate::data_plane::Snapshot;
+use crate::data_plane::{Snapshot, StoreStats};
 use crate::settings::Settings;
 
 /// What a sample shows of one core.
@@ -60,6 +60,9 @@ pub(super) fn page<'a>(settings: &Settings, snapshots: impl Iterator<Item = &'a 
     client_counters(&mut page, &cores, sum);
     api_counters(&mut page, &cores);
     per_core(&mut page, &cores);
+    if cores.iter().any(|core| core.store.is_some()) {
+        redis(&mut page, &cores);
+    }
     process(&mut page);
     page.text
 }
@@ -143,7 +146,9 @@ fn api_counters(page: &mut Page, cores: &[&Snapshot]) {
 
 fn per_core(page: &mut Page, cores: &[&Snapshot]) {
     const SERIES: [(&str, &str, &str, Value); 9] = [
-        ("gyre_core_connections", "gauge", "Open connections.", |s| s.driver.accepted - s.driver.closed),
+        ("gyre_core_connections", "gauge", "Open connections, those to Redis included.", |s| {
+            (s.driver.accepted + s.driver.dials).saturating_sub(s.driver.closed)
+        }),
         ("gyre_core_turns_total", "counter", "Turns of the driver.", |s| s.driver.turns),
         ("gyre_core_sends_total", "counter", "Sends submitted.", |s| s.driver.sends),
         ("gyre_core_sends_blocked_total", "counter", "Sends that met a full socket.", |s| s.driver.sends_blocked),
@@ -159,6 +164,44 @@ fn per_core(page: &mut Page, cores: &[&Snapshot]) {
         page.family(name, kind, help);
         for snapshot in cores {
             page.sample(name, &[("core", &snapshot.core.to_string())], of(snapshot));
+        }
+    }
+}
+
+fn redis(page: &mut Page, cores: &[&Snapshot]) {
+    const ERRORS: [(&str, fn(&StoreStats) -> u64); 4] = [
+        ("connection", |s| s.lost_for_messages),
+        ("silence", |s| s.silences),
+        ("subscribe", |s| s.subscriptions_refused),
+        ("handle_client_message", |s| s.malformed),
+    ];
+    let stores = || cores.iter().filter_map(|core| core.store.as_ref());
+    let name = "centrifugo_broker_redis_pub_sub_errors";
+    page.family(name, "counter", "What went wrong with messages from Redis.");
+    for (error, of) in ERRORS {
+        page.sample(name, &[("broker_name", ""), ("error", error)], stores().map(of).sum());
+    }
+    const SERIES: [(&str, &str, &str, fn(&StoreStats) -> u64); 6] = [
+        ("gyre_redis_up", "gauge", "1 = all connections of the core to Redis are ready.", |s| s.is_up.into()),
+        ("gyre_redis_in_flight", "gauge", "Commands that wait for their answer.", |s| s.in_flight as u64),
+        ("gyre_redis_connections_lost_total", "counter", "Connections for commands lost, or not made.", |s| {
+            s.lost_for_commands
+        }),
+        ("gyre_redis_commands_refused_total", "counter", "Commands answered with an error.", |s| s.refused),
+        ("gyre_redis_commands_failed_total", "counter", "Commands lost with their connection.", |s| s.failed),
+        (
+            "gyre_redis_commands_not_taken_total",
+            "counter",
+            "Commands refused here: no connection, or too many wait.",
+            |s| s.not_taken,
+        ),
+    ];
+    for (name, kind, help, of) in SERIES {
+        page.family(name, kind, help);
+        for core in cores {
+            if let Some(store) = &core.store {
+                page.sample(name, &[("core", &core.core.to_string())], of(store));
+            }
         }
     }
 }

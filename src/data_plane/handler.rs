@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gyre_engine::{Engine, EngineOptions};
 use gyre_io::mesh::Port;
@@ -18,6 +19,9 @@ use super::store::{ForControl, Store, StoreOptions, hand_over};
 use super::{ApiCounters, Core, FromControl, Parcel, ToControl, http};
 use crate::limits::{MEMORY_PEAK_MIN, MEMORY_SNAPSHOTS, SNAPSHOT_INTERVAL_MS, STORE_UP_MS};
 use crate::settings::Settings;
+
+/// How long a core that is shutting down may not have noticed that nothing is left.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
 /// See the module.
 pub(crate) struct CoreHandler {
@@ -224,9 +228,13 @@ impl Handler for CoreHandler {
             self.core.tell_control(ToControl::Snapshot(snapshot));
             self.give_back_memory(driver);
         }
-        if self.core.is_shutting_down.get() && !self.has_reported_drained && self.is_drained(driver) {
-            self.has_reported_drained = true;
-            self.core.tell_control(ToControl::Drained);
+        if self.core.is_shutting_down.get() && !self.has_reported_drained {
+            if self.is_drained(driver) {
+                self.has_reported_drained = true;
+                self.core.tell_control(ToControl::Drained);
+            } else {
+                driver.wake_within(DRAIN_LOOK);
+            }
         }
         if more || is_fanning_out { Busy::Yes } else { Busy::No }
     }

@@ -32,7 +32,7 @@ pub(crate) use handler::CoreHandler;
 use hands::Hands;
 pub(crate) use parcel::{ApiCounters, FromControl, Parcel, Snapshot, ToControl};
 use store::Store;
-pub(crate) use store::{PresenceOptions, StoreOptions, StoreShard};
+pub(crate) use store::{PresenceOptions, StoreOptions, StoreShard, StoreStats};
 
 use crate::settings::Settings;
 
@@ -130,6 +130,7 @@ impl Core {
             driver: driver.stats().clone(),
             api: self.api.borrow().clone(),
             backlog: self.port.borrow().backlog_len(),
+            store: self.store.borrow().as_ref().map(Store::stats),
         }
     }
 }

@@ -10,6 +10,8 @@ use gyre_io::DriverStats;
 use gyre_io::redis::Servers;
 use gyre_proto::ids::CoreId;
 
+use super::StoreStats;
+
 /// One message in a ring. Small, so that rings stay small: a tag and a pointer.
 #[derive(Debug)]
 pub(crate) enum Parcel {
@@ -59,6 +61,8 @@ pub(crate) struct Snapshot {
     pub(crate) api: ApiCounters,
     /// Messages that wait for a full ring.
     pub(crate) backlog: usize,
+    /// `None` = everything is kept in memory.
+    pub(crate) store: Option<StoreStats>,
 }
 
 /// Server API calls of one core.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use gyre_engine::scripts::{Keys, Tagging};
-use gyre_io::redis::{Servers, ShardOptions};
+use gyre_io::redis::{Outages, Servers, ShardOptions};
 
 use super::redis::{Mistake, RedisOptions};
 use crate::config::types::{Config, EngineType, Redis};
@@ -84,6 +84,7 @@ impl StoreSettings {
     /// A prefix that would tear the keys of a channel apart in a cluster; TLS options that cannot be used.
     pub(crate) fn store(&self, node_uid: &str, servers: &[Arc<Servers>]) -> anyhow::Result<StoreOptions> {
         let mut shards = Vec::new();
+        let outages = Arc::<Outages>::default();
         for (Sought { section, prefix, shard }, servers) in self.shards().zip(servers) {
             let tagging = match **servers {
                 Servers::One(_) => Tagging::Standalone,
@@ -95,6 +96,7 @@ impl StoreSettings {
                     connect_timeout_ms: shard.connect_timeout_ms,
                     tls: None,
                     seed: 0,
+                    outages: Arc::clone(&outages),
                 },
                 servers: Arc::clone(servers),
                 keys: Keys::new(prefix, tagging).with_context(|| section.to_owned())?,

@@ -4,12 +4,15 @@
 //! `flush` once per turn, and gets events. Commands that cannot go out now are refused at once: nothing is kept for a
 //! Redis that is not there, and nothing is repeated, since whether it had an effect is not known.
 
+use std::sync::Arc;
+
 use gyre_proto::ids::ConnId;
 
 use super::command::Command;
 use super::connection::{Connection, Incoming, SendError};
 use super::handshake::Handshake;
 use super::lane::{Endpoint, Lane, Told, Use};
+use super::outages::Outages;
 use super::reply::Reply;
 use super::script::Script;
 use super::tls::Tls;
@@ -29,6 +32,8 @@ pub struct ClientOptions {
     pub connect_timeout_ms: u64,
     /// Spreads the attempts to connect again; different on every core and node.
     pub seed: u64,
+    /// Of the process.
+    pub outages: Arc<Outages>,
 }
 
 /// What the owner is told.
@@ -60,8 +65,8 @@ pub struct Client {
 impl Client {
     /// A client that connects in its first turn.
     pub fn new(options: ClientOptions) -> Self {
-        let seed = options.seed;
-        let (commands, messages) = (Lane::new(Use::Commands, seed), Lane::new(Use::Messages, seed.rotate_left(32)));
+        let commands = Lane::new(options.seed, Arc::clone(&options.outages));
+        let messages = Lane::new(options.seed.rotate_left(32), Arc::clone(&options.outages));
         Self { options, commands, messages }
     }
 
@@ -76,6 +81,12 @@ impl Client {
             Use::Commands => self.commands.is_up(),
             Use::Messages => self.messages.is_up(),
         }
+    }
+
+    /// Makes the connection for messages anew.
+    pub fn restart_messages(&mut self, driver: &mut Driver, events: &mut impl FnMut(Event)) {
+        self.messages.end(driver, &mut |told| events(event(Use::Messages, told)));
+        self.messages = Lane::new(self.options.seed ^ driver.now_ms(), Arc::clone(&self.options.outages));
     }
 
     /// Connections there are, or will be in a moment.

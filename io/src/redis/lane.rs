@@ -1,7 +1,7 @@
 //! One connection to Redis on the driver, for as long as the core lives: dialled, greeted, and made anew when it fails.
 //!
 //! On a core's thread. The driver tells what happens to the connection; once per turn the lane looks at its deadlines,
-//! and what is to be sent goes out in one frame. A streak of failures is two log lines: when it begins and when it ends.
+//! and what is to be sent goes out in one frame. Failures are in the log by server (`outages`).
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,13 +11,14 @@ use std::time::Duration;
 use gyre_proto::ids::ConnId;
 
 use super::connection::{Connection, Incoming};
+use super::outages::Outages;
 use super::wire::Wire;
 use crate::driver::{Closed, Dial, Driver, Target, Then};
 use crate::limits::REDIS_RETRY_MS;
 use crate::palette::FrameKind;
 
 /// Where a Redis listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// On TCP.
     Internet(SocketAddr),
@@ -56,10 +57,10 @@ pub(super) enum Told {
 }
 
 pub(super) struct Lane {
-    what: Use,
     state: State,
-    /// Failures since it was last up.
-    failures: u32,
+    /// Which server it was to when it failed; until it is up again.
+    missing: Option<Endpoint>,
+    outages: Arc<Outages>,
     /// Of the delay before the next attempt.
     rng: u64,
 }
@@ -71,8 +72,8 @@ enum State {
 }
 
 impl Lane {
-    pub(super) fn new(what: Use, seed: u64) -> Self {
-        Self { what, state: State::Down { retry_at_ms: 0 }, failures: 0, rng: seed | 1 }
+    pub(super) fn new(seed: u64, outages: Arc<Outages>) -> Self {
+        Self { state: State::Down { retry_at_ms: 0 }, missing: None, outages, rng: seed | 1 }
     }
 
     pub(super) fn has(&self, conn: ConnId) -> bool {
@@ -206,21 +207,18 @@ impl Lane {
         }
         if wire.connection().is_ready() && !*is_up {
             *is_up = true;
-            if self.failures > 0 {
-                let (failures, what) = (self.failures, self.what);
-                tracing::info!(redis = %endpoint, ?what, failures, "connected to redis again");
+            if let Some(missing) = self.missing.take() {
+                self.outages.end(&missing, true);
             }
-            self.failures = 0;
             tell(Told::Up);
         }
     }
 
     fn failed(&mut self, endpoint: &Endpoint, why: &str, now_ms: u64, tell: &mut impl FnMut(Told)) {
-        if self.failures == 0 {
-            let what = self.what;
-            tracing::error!(redis = %endpoint, ?what, why, "no connection to redis; it is tried again until there is one");
+        if self.missing.is_none() {
+            self.outages.begin(endpoint, why);
+            self.missing = Some(endpoint.clone());
         }
-        self.failures += 1;
         self.state = State::Down { retry_at_ms: now_ms + self.delay_ms() };
         tell(Told::Down);
     }
@@ -239,6 +237,14 @@ impl Lane {
             // The driver watches over the time to connect.
             State::Dialling(_) => None,
             State::Open { wire, .. } => wire.next_deadline(),
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if let Some(missing) = self.missing.take() {
+            self.outages.end(&missing, false);
         }
     }
 }

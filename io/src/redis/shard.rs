@@ -13,6 +13,7 @@ use super::command::Command;
 use super::connection::SendError;
 use super::handshake::Handshake;
 use super::lane::{Endpoint, Use};
+use super::outages::Outages;
 use super::script::Script;
 use super::tls::Tls;
 use crate::driver::{Closed, Driver};
@@ -38,6 +39,8 @@ pub struct ShardOptions {
     pub connect_timeout_ms: u64,
     /// Spreads the attempts to connect again; different on every core and node.
     pub seed: u64,
+    /// Of the process.
+    pub outages: Arc<Outages>,
 }
 
 /// See the module.
@@ -170,6 +173,15 @@ impl Shard {
         self.way = Way::new(&self.options, &self.servers);
     }
 
+    /// Makes the connection for messages anew: it answers, but messages do not come.
+    pub fn restart_messages(&mut self, driver: &mut Driver, events: &mut impl FnMut(Event)) {
+        self.has_doubt = true;
+        match &mut self.way {
+            Way::One(client) => client.restart_messages(driver, events),
+            Way::Cluster(cluster) => cluster.restart_messages(driver, events),
+        }
+    }
+
     /// Whether something has happened, since this was asked last, by which the servers may be others than is believed.
     pub fn takes_doubt(&mut self) -> bool {
         let is_cluster_in_doubt = match &mut self.way {
@@ -240,6 +252,7 @@ impl Way {
                 handshake: options.handshake.clone(),
                 connect_timeout_ms: options.connect_timeout_ms,
                 seed: options.seed,
+                outages: Arc::clone(&options.outages),
             }))),
             Servers::Cluster(map) => Self::Cluster(Box::new(Cluster::new(options.clone(), Arc::clone(map)))),
         }

@@ -54,7 +54,8 @@ impl Core {
             replica: false,
             io_timeout_ms: 4_000,
         };
-        let options = ClientOptions { endpoint, tls, handshake, connect_timeout_ms: 5_000, seed: 1 };
+        let options =
+            ClientOptions { endpoint, tls, handshake, connect_timeout_ms: 5_000, seed: 1, outages: Arc::default() };
         let core_options = CoreOptions {
             sleeper: Some(sleeper.clone()),
             connections_max: 8,

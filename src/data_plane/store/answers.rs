@@ -37,16 +37,27 @@ pub(in crate::data_plane) fn hand_over(engine: &mut Engine, hands: &mut Hands<'_
     }
     for (shard, event) in events.drain(..) {
         match event {
-            Event::Message(name, payload) => match keys[shard].channel_of(&name) {
-                Some(channel) => match heard(&payload) {
-                    Some(heard) => engine.heard(channel, heard, hands),
-                    None => tracing::warn!(channel, bytes = payload.len(), "a message in redis that is none of ours"),
-                },
-                None if hands.store.as_deref().is_some_and(|store| store.hearing.is_of_nodes(&name)) => {
-                    control.push(ForControl::Said(Bytes::copy_from_slice(&payload)));
+            Event::Message(name, payload) => {
+                let now_ms = hands.driver.now_ms();
+                if let Some(store) = hands.store.as_deref_mut() {
+                    store.silences[shard].heard(now_ms);
                 }
-                None => {}
-            },
+                match keys[shard].channel_of(&name) {
+                    Some(channel) => match heard(&payload) {
+                        Some(heard) => engine.heard(channel, heard, hands),
+                        None => {
+                            if let Some(store) = hands.store.as_deref_mut() {
+                                store.stats.malformed += 1;
+                            }
+                            tracing::warn!(channel, bytes = payload.len(), "a message in redis that is none of ours");
+                        }
+                    },
+                    None if hands.store.as_deref().is_some_and(|store| store.hearing.is_of_nodes(&name)) => {
+                        control.push(ForControl::Said(Bytes::copy_from_slice(&payload)));
+                    }
+                    None => {}
+                }
+            }
             Event::Reply(token, reply) => answered(engine, hands, control, token, Some(reply)),
             Event::Failed(token, _) => answered(engine, hands, control, token, None),
             Event::Up(Use::Messages) => {
@@ -55,12 +66,15 @@ pub(in crate::data_plane) fn hand_over(engine: &mut Engine, hands: &mut Hands<'_
                     store.hear_anew(shard, engine, now_ms);
                 }
             }
-            Event::Down(Use::Messages) => {
+            Event::Down(what) => {
                 if let Some(store) = hands.store.as_deref_mut() {
-                    store.messages_down(shard);
+                    store.stats.lost(what);
+                    if what == Use::Messages {
+                        store.messages_down(shard);
+                    }
                 }
             }
-            Event::Up(_) | Event::Down(_) | Event::Subscribed(_) | Event::Unsubscribed(_) => {}
+            Event::Up(_) | Event::Subscribed(_) | Event::Unsubscribed(_) => {}
         }
     }
     if let Some(store) = hands.store.as_deref_mut()
@@ -81,12 +95,15 @@ fn answered(
     let now_ms = hands.driver.now_ms();
     let Some(store) = hands.store.as_deref_mut() else { return };
     let Some((number, kind)) = ask::parts_of(token) else { return };
+    store.stats.failed += u64::from(reply.is_none());
     let reply = reply.and_then(|reply| {
         reply.into_result().inspect_err(|error: &ReplyError| store.refusals.note(error, now_ms)).ok()
     });
     match kind {
         Kind::Nodes => control.push(ForControl::Told(number, reply.is_some())),
+        Kind::Probe => store.silences[number as usize].probed(reply.is_some(), now_ms),
         Kind::Heard => {
+            store.stats.subscriptions_refused += u64::from(reply.is_none());
             for channel in store.batch_answered(number, reply.is_some(), now_ms) {
                 engine.heard_anew(&channel, hands);
             }
@@ -106,7 +123,7 @@ fn answered(
 /// `None` = that is no answer to this.
 fn understood(kind: Kind, reply: Reply) -> Option<StoreReply> {
     Some(match kind {
-        Kind::Done | Kind::Nodes | Kind::Heard => StoreReply::Done,
+        Kind::Done | Kind::Nodes | Kind::Heard | Kind::Probe => StoreReply::Done,
         Kind::Told => StoreReply::Published(Position::NONE),
         Kind::Publish => {
             let [offset, epoch, ..] = <[Reply; 4]>::try_from(reply.into_array()?).ok()?;

@@ -28,9 +28,11 @@ pub(super) enum Kind {
     Nodes,
     /// Of a batch of subscriptions, with its number.
     Heard,
+    /// Of a message that is to show whether messages come, with the number of its shard.
+    Probe,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::Done,
     Kind::Told,
     Kind::Publish,
@@ -40,6 +42,7 @@ const KINDS: [Kind; 9] = [
     Kind::CountMembers,
     Kind::Nodes,
     Kind::Heard,
+    Kind::Probe,
 ];
 const KIND_BITS: u32 = 4;
 
@@ -66,9 +69,17 @@ impl Store {
         now_ms: u64,
     ) -> bool {
         self.payload.clear();
-        if let StoreCall::Enter(..) | StoreCall::Exit(..) | StoreCall::Members | StoreCall::Counts = call {
-            return self.ask_presence(ticket, channel, call, now_ms);
-        }
+        let is_taken = match call {
+            StoreCall::Enter(..) | StoreCall::Exit(..) | StoreCall::Members | StoreCall::Counts => {
+                self.ask_presence(ticket, channel, call, now_ms)
+            }
+            call => self.ask_broker(ticket, channel, call, now_ms),
+        };
+        self.stats.not_taken += u64::from(!is_taken);
+        is_taken
+    }
+
+    fn ask_broker(&mut self, ticket: Ticket, channel: &str, call: StoreCall<'_>, now_ms: u64) -> bool {
         let at = self.broker.of(channel);
         let (first, name) = (&mut self.first, &mut self.name);
         let mut desk = Desk { shard: &mut self.shards[at], keys: &self.keys[at], channel, first, name, now_ms };

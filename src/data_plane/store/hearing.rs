@@ -28,7 +28,7 @@ pub(super) struct Hearing {
 
 struct Batch {
     shard: usize,
-    /// Empty = those of the nodes.
+    /// Empty = those that are not of channels.
     channels: Vec<Box<str>>,
     /// Set when it was refused.
     retry_at_ms: Option<u64>,
@@ -46,6 +46,17 @@ impl Hearing {
         }
     }
 
+    /// What is heard on a shard beside channels.
+    fn own(&self, shard: usize) -> impl Iterator<Item = String> {
+        let nodes = self.node.as_ref().map(|node| [self.control.clone(), node.clone()]);
+        [self.service(shard)].into_iter().chain(nodes.into_iter().flatten())
+    }
+
+    /// The channel of a shard that is heard by all and used for nothing else.
+    fn service(&self, shard: usize) -> String {
+        format!("{}.shard.{shard}", self.prefix)
+    }
+
     /// Whether a Pub/Sub channel is one in which nodes talk.
     pub(super) fn is_of_nodes(&self, name: &[u8]) -> bool {
         name == self.control.as_bytes() || self.node.as_ref().is_some_and(|node| name == node.as_bytes())
@@ -58,9 +69,8 @@ impl Store {
         if shard >= self.broker.count.get() as usize {
             return;
         }
-        if self.hearing.node.is_some() {
-            self.hear_batch(shard, Vec::new(), now_ms);
-        }
+        self.silences[shard].begins(now_ms);
+        self.hear_batch(shard, Vec::new(), now_ms);
         let mut channels = engine.channels_heard();
         channels.retain(|channel| self.broker.of(channel) == shard);
         while !channels.is_empty() {
@@ -72,9 +82,9 @@ impl Store {
     fn hear_batch(&mut self, shard: usize, channels: Vec<Box<str>>, now_ms: u64) {
         let number = self.hearing.next_batch;
         self.hearing.next_batch += 1;
-        let names: Vec<Vec<u8>> = match (&*channels, &self.hearing.node) {
-            ([], Some(node)) => vec![self.hearing.control.clone().into(), node.clone().into()],
-            (channels, _) => channels.iter().map(|channel| self.messages_of(shard, channel)).collect(),
+        let names: Vec<Vec<u8>> = match &*channels {
+            [] => self.hearing.own(shard).map(Into::into).collect(),
+            channels => channels.iter().map(|channel| self.messages_of(shard, channel)).collect(),
         };
         let names: Vec<&[u8]> = names.iter().map(|name| &**name).collect();
         // Not taken = the connection has failed meanwhile: all is asked for when there is a new one.
@@ -115,6 +125,16 @@ impl Store {
     /// The connection for messages of a shard is gone, and with it what was to be asked for again.
     pub(super) fn messages_down(&mut self, shard: usize) {
         self.hearing.batches.retain(|_, batch| batch.shard != shard || batch.retry_at_ms.is_none());
+    }
+
+    /// Publishes what this core should then hear itself. False = it cannot go out now.
+    pub(super) fn probe(&mut self, shard: usize, now_ms: u64) -> bool {
+        let name = self.hearing.service(shard);
+        let token = ask::token(shard as u64, Kind::Probe);
+        let sent = self.shards[shard].send(token, now_ms, name.as_bytes(), |out| {
+            Command::new(out, 3).arg(b"PUBLISH").arg(name.as_bytes()).arg(b"");
+        });
+        sent.is_ok()
     }
 
     /// Tells all nodes something, or one of them. Whether Redis took it comes as [`super::answers::ForControl::Told`] with

@@ -10,6 +10,8 @@ mod ask;
 mod hearing;
 mod members;
 mod refusals;
+mod silence;
+mod stats;
 
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -24,6 +26,8 @@ use gyre_proto::ids::{ConnId, CoreId};
 use hearing::Hearing;
 use members::Members;
 use refusals::Refusals;
+use silence::{Due, Silence};
+pub(crate) use stats::StoreStats;
 
 pub(super) use answers::{ForControl, hand_over};
 
@@ -40,6 +44,10 @@ pub(super) struct Store {
     /// Answers of this process itself, handed over like those of Redis.
     own: Vec<(Ticket, StoreReply)>,
     refusals: Refusals,
+    stats: StoreStats,
+    /// By shard.
+    silences: Vec<Silence>,
+    next_look_ms: u64,
     /// Names and a payload being put together.
     first: Vec<u8>,
     name: Vec<u8>,
@@ -86,6 +94,9 @@ pub(crate) enum PresenceOptions {
     },
 }
 
+/// Between two looks at what is late.
+const LOOK_INTERVAL_MS: u64 = 250;
+
 /// Some of the shards: channels are spread over them.
 #[derive(Clone, Copy)]
 struct Shards {
@@ -129,6 +140,9 @@ impl Store {
             events: Vec::new(),
             own: Vec::new(),
             refusals: Refusals::default(),
+            stats: StoreStats::default(),
+            silences: options.shards.iter().map(|_| Silence::default()).collect(),
+            next_look_ms: 0,
             first: Vec::new(),
             name: Vec::new(),
             payload: Vec::new(),
@@ -141,7 +155,35 @@ impl Store {
         for (at, shard) in self.shards.iter_mut().enumerate() {
             shard.turn(driver, &mut |event| events.push((at, event)));
         }
-        self.hear_again_what_was_refused(driver.now_ms());
+        if driver.now_ms() >= self.next_look_ms {
+            self.next_look_ms = driver.now_ms() + LOOK_INTERVAL_MS;
+            self.hear_again_what_was_refused(driver.now_ms());
+            self.look_at_silences(driver);
+        }
+    }
+
+    /// Messages that should come and do not.
+    fn look_at_silences(&mut self, driver: &mut Driver) {
+        let now_ms = driver.now_ms();
+        for at in 0..self.broker.count.get() as usize {
+            if !self.shards[at].is_up(Use::Messages) {
+                continue;
+            }
+            match self.silences[at].due(now_ms) {
+                Due::Nothing => {}
+                Due::Probe => {
+                    if !self.probe(at, now_ms) {
+                        self.silences[at].not_probed();
+                    }
+                }
+                Due::Restart => {
+                    tracing::warn!(shard = at, "redis takes messages and delivers none; the connection is made anew");
+                    self.stats.silences += 1;
+                    let events = &mut self.events;
+                    self.shards[at].restart_messages(driver, &mut |event| events.push((at, event)));
+                }
+            }
+        }
     }
 
     /// Whether a connection is one to Redis.
@@ -195,6 +237,12 @@ impl Store {
     /// Nothing waits for an answer of Redis.
     pub(super) fn is_quiet(&self) -> bool {
         self.events.is_empty() && self.shards.iter().all(|shard| shard.in_flight() == 0)
+    }
+
+    /// What has happened so far, and how things are now.
+    pub(super) fn stats(&self) -> StoreStats {
+        let in_flight = self.shards.iter().map(Shard::in_flight).sum();
+        StoreStats { refused: self.refusals.total(), in_flight, is_up: self.is_up(), ..self.stats.clone() }
     }
 
     /// Every connection is ready.

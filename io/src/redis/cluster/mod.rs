@@ -51,7 +51,7 @@ const NOBODY: u64 = u64::MAX;
 impl Cluster {
     pub(super) fn new(options: ShardOptions, map: Arc<SlotMap>) -> Self {
         let messages_at = chosen(&map, options.seed);
-        let messages = Lane::new(Use::Messages, options.seed.rotate_left(32));
+        let messages = Lane::new(options.seed.rotate_left(32), Arc::clone(&options.outages));
         Self { options, router: Router::new(map), commands: Vec::new(), scripts: Vec::new(), messages, messages_at }
     }
 
@@ -68,6 +68,13 @@ impl Cluster {
                 nodes.peek().is_some() && nodes.all(|(_, _, link)| link == Link::Up)
             }
         }
+    }
+
+    /// Makes the connection for messages anew, to another node if there is one.
+    pub(super) fn restart_messages(&mut self, driver: &mut Driver, events: &mut impl FnMut(Event)) {
+        self.messages.end(driver, &mut |told| events(event(Use::Messages, told)));
+        self.messages = Lane::new(self.options.seed ^ driver.now_ms(), Arc::clone(&self.options.outages));
+        self.look_for_another(true);
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -133,7 +140,7 @@ impl Cluster {
         self.router.gone(&gone, now_ms, events);
         if is_left {
             self.messages.end(driver, &mut |told| events(event(Use::Messages, told)));
-            self.messages = Lane::new(Use::Messages, self.options.seed.rotate_left(32) ^ now_ms);
+            self.messages = Lane::new(self.options.seed.rotate_left(32) ^ now_ms, Arc::clone(&self.options.outages));
             self.messages_at = chosen(&map, self.options.seed);
         }
         self.pass_all_on(now_ms, events);
@@ -241,8 +248,9 @@ impl Cluster {
             if self.commands.len() <= place {
                 self.commands.resize_with(place + 1, || None);
             }
-            self.commands[place]
-                .get_or_insert_with(|| Lane::new(Use::Commands, self.options.seed.rotate_left(u32::from(number))));
+            self.commands[place].get_or_insert_with(|| {
+                Lane::new(self.options.seed.rotate_left(u32::from(number)), Arc::clone(&self.options.outages))
+            });
         }
     }
 

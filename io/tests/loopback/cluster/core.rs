@@ -46,8 +46,9 @@ impl Core {
             replica: false,
             io_timeout_ms: 4_000,
         };
-        let shard = Shard::new(ShardOptions { handshake, connect_timeout_ms: 5_000, seed }, servers);
-        let connections = shard.connections_max() as u32;
+        let connections = Shard::connections_max(&servers) as u32;
+        let options = ShardOptions { handshake, tls: None, connect_timeout_ms: 5_000, seed, outages: Arc::default() };
+        let shard = Shard::new(options, servers);
         let options = CoreOptions {
             sleeper: Some(sleeper.clone()),
             connections_max: connections,

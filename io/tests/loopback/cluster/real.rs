@@ -74,7 +74,7 @@ fn slots(addresses: &[SocketAddr]) -> Option<SlotMap> {
 
 fn addresses(map: &SlotMap) -> Vec<SocketAddr> {
     let at = |endpoint: &Endpoint| match endpoint {
-        Endpoint::Internet(address) => Some(*address),
+        Endpoint::Internet(address) | Endpoint::Named(_, address) => Some(*address),
         Endpoint::Unix(_) => None,
     };
     map.primaries().iter().filter_map(at).collect()

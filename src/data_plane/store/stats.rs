@@ -1,0 +1,36 @@
+//! What a core counts about its store.
+
+use gyre_io::redis::Use;
+
+/// Since the start, if not said otherwise.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StoreStats {
+    /// Connections lost, or attempts to connect that failed.
+    pub(crate) lost_for_commands: u64,
+    pub(crate) lost_for_messages: u64,
+    /// Connections for messages that were made anew because none came.
+    pub(crate) silences: u64,
+    /// Commands answered with an error.
+    pub(crate) refused: u64,
+    /// Commands that failed with their connection.
+    pub(crate) failed: u64,
+    /// Commands that were not taken: not connected, or too many waiting.
+    pub(crate) not_taken: u64,
+    /// Batches of subscriptions that Redis refused.
+    pub(crate) subscriptions_refused: u64,
+    /// Messages of channels that could not be read.
+    pub(crate) malformed: u64,
+    /// Now waiting for an answer.
+    pub(crate) in_flight: usize,
+    /// Now connected to everything.
+    pub(crate) is_up: bool,
+}
+
+impl StoreStats {
+    pub(super) fn lost(&mut self, what: Use) {
+        match what {
+            Use::Commands => self.lost_for_commands += 1,
+            Use::Messages => self.lost_for_messages += 1,
+        }
+    }
+}
