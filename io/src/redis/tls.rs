@@ -148,11 +148,11 @@ fn certificate(error: &CertificateError) -> String {
             const SHOWN: usize = 4;
             let names: Vec<&str> = presented.iter().take(SHOWN).map(String::as_str).collect();
             let more = if presented.len() > SHOWN { " and more" } else { "" };
-            let expected = expected.to_str();
-            format!(
-                "redis' certificate is not for {expected} but for [{}]{more}; set tls.server_name",
-                names.join(", ").escape_debug()
-            )
+            let (expected, names) = (expected.to_str(), names.join(", "));
+            match names.as_str() {
+                "" => format!("redis' certificate is for no name at all (subjectAltName), expected was {expected}"),
+                names => format!("redis' certificate is not for {expected} but for {names}{more}; set tls.server_name"),
+            }
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "redis' certificate has expired".to_owned()
@@ -160,9 +160,11 @@ fn certificate(error: &CertificateError) -> String {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             "redis' certificate is not valid yet; check the clocks".to_owned()
         }
-        error if format!("{error:?}").contains("CaUsedAsEndEntity") => {
-            "redis' certificate is that of an authority (CA:TRUE), as a server's must not be; sign one for redis with it"
-                .to_owned()
+        CertificateError::Other(other) if format!("{other:?}").contains("UnsupportedCertVersion") => {
+            "redis' certificate is of version 1, which is for no name; make one with a subjectAltName".to_owned()
+        }
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "redis' certificate is its own authority; if it is the right one, set tls.server_ca_pem to it".to_owned()
         }
         error => format!("redis' certificate cannot be accepted: {error}"),
     }

@@ -1,6 +1,6 @@
 //! Which Redis servers a node uses and how: the addresses and options of one `redis` object as plain values, without any
-//! contradiction left in them. Made when a configuration is checked and when a node starts; nothing is resolved, opened or
-//! dialled here.
+//! contradiction left in them. Made when a configuration is checked and when a node starts; nothing is resolved or dialled
+//! here, and only `tls`, which is asked for apart, opens files.
 //!
 //! What the URL of a shard says counts for that shard; the options count where the URL is silent. Must never put an
 //! address into an error or a `Debug` text as it was written, because there may be a password in it.
@@ -10,6 +10,8 @@ mod decode;
 mod endpoint;
 mod limits;
 mod query;
+mod tls;
+mod trust;
 
 pub(crate) use endpoint::Endpoint;
 
