@@ -1,10 +1,12 @@
 //! What an error of a node says about where a command belongs.
 //!
-//! Pure. A core resolves no names, so a redirection to one cannot be followed here: the error goes to the caller, and
-//! whoever may resolve looks at the cluster anew. Must never trust the text: it comes from the network.
+//! Pure. A core resolves no names, so a redirection to one that no known node has cannot be followed here: the error goes
+//! to the caller, and whoever may resolve looks at the cluster anew. Must never trust the text: it comes from the network.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use super::nodes::Nodes;
 use crate::redis::{Endpoint, ReplyError};
 
 /// See the module.
@@ -25,10 +27,10 @@ pub(super) enum Says {
 }
 
 /// Reads the error with which the node `from` answered a command about `slot`.
-pub(super) fn read(error: &ReplyError, slot: u16, from: &Endpoint) -> Says {
+pub(super) fn read(error: &ReplyError, slot: u16, from: &Endpoint, nodes: &Nodes) -> Says {
     match error.code() {
-        "MOVED" => elsewhere(error, slot, from).map_or(Says::Doubtful, Says::Moved),
-        "ASK" => elsewhere(error, slot, from).map_or(Says::Doubtful, Says::Ask),
+        "MOVED" => elsewhere(error, slot, from, nodes).map_or(Says::Doubtful, Says::Moved),
+        "ASK" => elsewhere(error, slot, from, nodes).map_or(Says::Doubtful, Says::Ask),
         "TRYAGAIN" => Says::Later,
         "NOSCRIPT" => Says::NoScript,
         // Without a majority, without a primary, or not a primary any more.
@@ -38,7 +40,7 @@ pub(super) fn read(error: &ReplyError, slot: u16, from: &Endpoint) -> Says {
 }
 
 /// `3999 127.0.0.1:6381`, `3999 ::1:6381`, or `3999 :6381` for another port of the node that says so.
-fn elsewhere(error: &ReplyError, slot: u16, from: &Endpoint) -> Option<Endpoint> {
+fn elsewhere(error: &ReplyError, slot: u16, from: &Endpoint, nodes: &Nodes) -> Option<Endpoint> {
     let message = error.message();
     let (of, address) = message.split_once(' ')?;
     // About another slot than ours there is no going on: we count differently.
@@ -47,12 +49,23 @@ fn elsewhere(error: &ReplyError, slot: u16, from: &Endpoint) -> Option<Endpoint>
     }
     let (host, port) = address.rsplit_once(':')?;
     let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
-    let host: IpAddr = match (host, from) {
-        ("", Endpoint::Internet(here)) => here.ip(),
+    match (host, from) {
+        ("", Endpoint::Internet(here)) => return Some(Endpoint::Internet(SocketAddr::new(here.ip(), port))),
+        ("", Endpoint::Named(name, here)) => {
+            return Some(Endpoint::Named(Arc::clone(name), SocketAddr::new(here.ip(), port)));
+        }
         ("", Endpoint::Unix(_)) => return None,
-        (host, _) => host.parse().ok()?,
+        _ => {}
+    }
+    let address = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port));
+    // A node that is known stays what it is: TLS looks at the name that it is known by.
+    let is_it = |known: &&Endpoint| match known {
+        Endpoint::Internet(at) => Some(*at) == address,
+        Endpoint::Named(name, at) => Some(*at) == address || (**name == *host && at.port() == port),
+        Endpoint::Unix(_) => false,
     };
-    Some(Endpoint::Internet(SocketAddr::new(host, port)))
+    let known = nodes.iter().map(|(_, known, _)| known).find(is_it);
+    known.cloned().or(address.map(Endpoint::Internet))
 }
 
 #[cfg(test)]
@@ -62,7 +75,7 @@ mod tests {
     use crate::redis::tests::Dice;
 
     fn said(text: &[u8]) -> Says {
-        read(&error(text), 3999, &here())
+        read(&error(text), 3999, &here(), &Nodes::default())
     }
 
     fn here() -> Endpoint {
@@ -94,7 +107,30 @@ mod tests {
             assert_eq!(said(text.as_bytes()), expected, "{text}");
         }
         let unix = Endpoint::Unix("/tmp/redis.sock".into());
-        assert_eq!(read(&error(b"MOVED 3999 :6381"), 3999, &unix), Says::Doubtful);
+        assert_eq!(read(&error(b"MOVED 3999 :6381"), 3999, &unix, &Nodes::default()), Says::Doubtful);
+    }
+
+    /// Where nodes have names, every redirection would be an error for the caller, or lead to a second connection to the
+    /// same node under a name that its certificate does not have.
+    #[test]
+    fn nodes_with_names_are_found() {
+        let named = |port: u16| Endpoint::Named("redis-2.internal".into(), ([10, 0, 0, 8], port).into());
+        let mut nodes = Nodes::default();
+        nodes.take_up(&named(6381));
+        nodes.take_up(&at("10.0.0.9:6381"));
+        let said = |text: &[u8], from: &Endpoint| read(&error(text), 3999, from, &nodes);
+        let table: [(&[u8], Says); 6] = [
+            (b"MOVED 3999 redis-2.internal:6381", Says::Moved(named(6381))),
+            (b"ASK 3999 10.0.0.8:6381", Says::Ask(named(6381))),
+            (b"MOVED 3999 10.0.0.9:6381", Says::Moved(at("10.0.0.9:6381"))),
+            (b"MOVED 3999 10.0.0.8:6382", Says::Moved(at("10.0.0.8:6382"))),
+            (b"MOVED 3999 redis-2.internal:6382", Says::Doubtful),
+            (b"MOVED 3999 redis-3.internal:6381", Says::Doubtful),
+        ];
+        for (text, expected) in table {
+            assert_eq!(said(text, &here()), expected, "{}", text.escape_ascii());
+        }
+        assert_eq!(said(b"MOVED 3999 :6382", &named(6381)), Says::Moved(named(6382)));
     }
 
     /// Whatever arrives instead is an error for the caller and a look at the cluster, never the end of the core.

@@ -152,7 +152,8 @@ impl Router {
         let is_again = match &reply {
             Reply::Error(error) => {
                 let at = self.slots[usize::from(slot)].at;
-                let says = self.nodes.endpoint(at).map_or(Says::Nothing, |at| redirection::read(error, slot, at));
+                let from = self.nodes.endpoint(at);
+                let says = from.map_or(Says::Nothing, |from| redirection::read(error, slot, from, &self.nodes));
                 self.is_again(place, says, now_ms)
             }
             _ => false,
