@@ -351,3 +351,13 @@ pub struct Counts {
     /// Subscriptions on this core.
     pub subscriptions: u64,
 }
+
+impl Counts {
+    /// Adds another core's.
+    pub fn add(&mut self, other: Self) {
+        self.clients += other.clients;
+        self.users += other.users;
+        self.channels += other.channels;
+        self.subscriptions += other.subscriptions;
+    }
+}

@@ -97,6 +97,14 @@ pub struct Disconnect {
 }
 
 impl Disconnect {
+    /// One that the application chose. A code that cannot be put into a close frame becomes [`Self::FORCE_DISCONNECT`].
+    pub fn of_application(code: u32, reason: String) -> Self {
+        match code {
+            1000 | 3000..=4999 => Self { code, reason: Cow::Owned(reason) },
+            _ => Self::FORCE_DISCONNECT,
+        }
+    }
+
     /// The transport is gone. Never put on the wire.
     pub const CONNECTION_CLOSED: Self = Self::new(3000, "connection closed");
     /// The node stops.

@@ -5,7 +5,8 @@
 
 use std::fmt::Write as _;
 
-use crate::data_plane::{Snapshot, StoreStats};
+use super::nodes::Traffic;
+use crate::data_plane::{Durations, Snapshot, StoreStats};
 use crate::settings::Settings;
 
 /// What a sample shows of one core.
@@ -39,8 +40,12 @@ impl Page {
     }
 }
 
-/// The page for one scrape.
-pub(super) fn page<'a>(settings: &Settings, snapshots: impl Iterator<Item = &'a Snapshot>) -> String {
+/// The page for one scrape. `nodes`: how many others there are, and what was said among them.
+pub(super) fn page<'a>(
+    settings: &Settings,
+    snapshots: impl Iterator<Item = &'a Snapshot>,
+    (other_nodes, traffic): (usize, Traffic),
+) -> String {
     let mut cores: Vec<&Snapshot> = snapshots.collect();
     cores.sort_unstable_by_key(|snapshot| snapshot.core);
     let sum = |of: Value| cores.iter().map(|snapshot| of(snapshot)).sum::<u64>();
@@ -53,10 +58,16 @@ pub(super) fn page<'a>(settings: &Settings, snapshots: impl Iterator<Item = &'a 
     page.single("centrifugo_node_num_subscriptions", gauge, help, sum(|s| s.counts.subscriptions));
     let help = "Channels with at least one subscriber.";
     page.single("centrifugo_node_num_channels", gauge, help, sum(|s| s.counts.channels));
-    page.single("centrifugo_node_num_nodes", gauge, "Nodes known to this one, itself included.", 1);
+    page.single(
+        "centrifugo_node_num_nodes",
+        gauge,
+        "Nodes known to this one, itself included.",
+        1 + other_nodes as u64,
+    );
     page.family("centrifugo_node_build", gauge, "Constant 1, labelled with the version.");
     page.sample("centrifugo_node_build", &[("version", &settings.version)], 1);
-    node_counters(&mut page, sum);
+    node_counters(&mut page, sum, traffic);
+    surveys(&mut page, &cores);
     client_counters(&mut page, &cores, sum);
     api_counters(&mut page, &cores);
     per_core(&mut page, &cores);
@@ -67,8 +78,8 @@ pub(super) fn page<'a>(settings: &Settings, snapshots: impl Iterator<Item = &'a 
     page.text
 }
 
-fn node_counters(page: &mut Page, sum: impl Fn(Value) -> u64) {
-    const ACTIONS: [(&str, Value); 12] = [
+fn node_counters(page: &mut Page, sum: impl Fn(Value) -> u64, traffic: Traffic) {
+    const ACTIONS: [(&str, Value); 13] = [
         ("add_client", |s| s.counters.connects),
         ("remove_client", |s| s.counters.connects - s.counters.connected),
         ("add_subscription", |s| s.counters.subscribes),
@@ -81,23 +92,44 @@ fn node_counters(page: &mut Page, sum: impl Fn(Value) -> u64) {
         ("history_recover", |s| s.counters.recovered + s.counters.unrecovered),
         ("history_remove", |s| s.counters.history_removes),
         ("history_stream_top", |s| s.counters.position_checks),
+        ("survey", |s| s.api.surveys.count),
     ];
     let name = "centrifugo_node_action_count";
     page.family(name, "counter", "Internal actions.");
     for (action, of) in ACTIONS {
         page.sample(name, &[("action", action), ("channel_namespace", "")], sum(of));
     }
-    for (name, help) in [
-        ("centrifugo_node_messages_sent_count", "Messages handed to the broker."),
-        ("centrifugo_node_messages_received_count", "Messages that came back from the broker."),
+    for (name, help, control) in [
+        ("centrifugo_node_messages_sent_count", "Messages handed to the broker.", traffic.sent),
+        ("centrifugo_node_messages_received_count", "Messages that came back from the broker.", traffic.received),
     ] {
         page.family(name, "counter", help);
         let mut sample = |kind, value| page.sample(name, &[("type", kind), ("channel_namespace", "")], value);
         sample("publication", sum(|s| s.counters.publishes));
         sample("join", sum(|s| s.counters.joins));
         sample("leave", sum(|s| s.counters.leaves));
-        sample("control", 0);
+        sample("control", control);
     }
+}
+
+/// A summary without quantiles, which could not be added up over nodes anyway, and its histogram.
+fn surveys(page: &mut Page, cores: &[&Snapshot]) {
+    const OP: (&str, &str) = ("op", "channels");
+    let of = |value: fn(&Durations) -> f64| cores.iter().map(|s| value(&s.api.surveys)).sum::<f64>();
+    let (count, sum) = (of(|d| d.count as f64), of(|d| d.sum.as_secs_f64()));
+    let name = "centrifugo_node_survey_duration_seconds";
+    page.family(name, "summary", "Questions to all cores and all nodes.");
+    let _ = writeln!(page.text, "{name}_sum{{op=\"channels\"}} {sum}\n{name}_count{{op=\"channels\"}} {count}");
+    let name = "centrifugo_node_survey_duration_seconds_histogram";
+    page.family(name, "histogram", "Questions to all cores and all nodes.");
+    let mut below = 0;
+    for (at, bound_ms) in Durations::BOUNDS_MS.into_iter().enumerate() {
+        below += cores.iter().map(|s| s.api.surveys.buckets[at]).sum::<u64>();
+        let bound = (bound_ms as f64 / 1000.0).to_string();
+        page.sample(&format!("{name}_bucket"), &[OP, ("le", &bound)], below);
+    }
+    page.sample(&format!("{name}_bucket"), &[OP, ("le", "+Inf")], count as u64);
+    let _ = writeln!(page.text, "{name}_sum{{op=\"channels\"}} {sum}\n{name}_count{{op=\"channels\"}} {count}");
 }
 
 fn client_counters(page: &mut Page, cores: &[&Snapshot], sum: impl Fn(Value) -> u64) {

@@ -1,7 +1,8 @@
-//! The control thread: signals, configuration reload, metrics. It runs Tokio on the main thread, on no core's CPU if
+//! The control thread: signals, configuration reload, metrics, the other nodes. It runs Tokio on the main thread, on no core's CPU if
 //! some are reserved (`gyre.reserved_cores`), and may block; it never touches a client's socket.
 
 mod metrics;
+mod nodes;
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gyre_engine::Counts;
 use gyre_engine::rules::Rules;
 use gyre_io::mesh::Port;
 use tokio::net::unix::pipe;
@@ -16,12 +18,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 
-use crate::data_plane::{FromControl, Parcel, Snapshot, ToControl};
+use self::nodes::{Deed, Nodes};
+use crate::data_plane::{Asker, FromControl, NodeInfo, Parcel, Snapshot, ToControl, ToNodes};
 use crate::discovery::{Discovery, Found};
 use crate::settings::Settings;
 
 /// How often work is looked for when no wake-up comes; wake-ups make it prompt, this makes it certain.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long the end of the process waits until the other nodes have been told of it. They notice by themselves, in 16 s.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// The core whose connections carry what nodes say to each other.
+const CARRIER: usize = 0;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +68,9 @@ struct Control {
     port: Port<Parcel>,
     discovery: Option<Discovery>,
     snapshots: HashMap<u16, Snapshot>,
+    /// `None` = there are no others.
+    nodes: Option<Nodes>,
+    started: Instant,
     drained: usize,
 }
 
@@ -72,12 +84,18 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
     let mut terminate = signal(SignalKind::terminate())?;
     start()?;
     let mut deadline: Option<Instant> = None;
-    let mut control = Control { settings, port, discovery, snapshots: HashMap::new(), drained: 0 };
+    let mut last_word_until = None;
+    let mut control = Control::new(settings, port, discovery);
     loop {
         let more = control.look();
+        control.turn();
         control.port.flush();
         if deadline.is_some() && control.drained >= usize::from(control.settings.cores) {
-            return Ok(End::Drained);
+            let has_left = control.nodes.as_ref().is_none_or(Nodes::has_left);
+            let until = *last_word_until.get_or_insert_with(|| Instant::now() + LAST_WORD);
+            if has_left || Instant::now() >= until {
+                return Ok(End::Drained);
+            }
         }
         if more || !sleeper.prepare_sleep() {
             tokio::task::yield_now().await;
@@ -104,12 +122,18 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
         if stop && deadline.is_none() {
             tracing::info!("shutting down ...");
             deadline = Some(Instant::now() + shutdown_timeout);
-            control.tell_cores(|| FromControl::Shutdown);
+            control.stop();
         }
     }
 }
 
 impl Control {
+    fn new(settings: Arc<Settings>, port: Port<Parcel>, discovery: Option<Discovery>) -> Self {
+        // What is outside of the process is shared with others.
+        let nodes = discovery.is_some().then(|| Nodes::new(NodeInfo::own(&settings, &Counts::default()), 0));
+        Self { settings, port, discovery, snapshots: HashMap::new(), nodes, started: Instant::now(), drained: 0 }
+    }
+
     /// Takes in what the cores have said. `true` = there may be more.
     fn look(&mut self) -> bool {
         let mut said = Vec::new();
@@ -121,7 +145,9 @@ impl Control {
                     self.snapshots.insert(snapshot.core, *snapshot);
                 }
                 ToControl::Scrape { core, call } => {
-                    let text = metrics::page(&self.settings, self.snapshots.values());
+                    let nodes =
+                        self.nodes.as_ref().map_or_else(Default::default, |nodes| (nodes.len(), nodes.traffic()));
+                    let text = metrics::page(&self.settings, self.snapshots.values(), nodes);
                     let page = FromControl::Page { call, text: Box::new(Bytes::from(text)) };
                     self.tell(usize::from(core.0), page);
                 }
@@ -131,10 +157,75 @@ impl Control {
                         discovery.doubt(shard);
                     }
                 }
-                ToControl::FromNodes(_) | ToControl::Published { .. } => {}
+                what => self.hear(what),
             }
         }
         more
+    }
+
+    /// As [`Self::look`], what has to do with other nodes.
+    fn hear(&mut self, what: ToControl) {
+        let now_ms = self.now_ms();
+        // Nobody says any of this in a node that has no others.
+        let Some(nodes) = &mut self.nodes else { return };
+        match what {
+            ToControl::Act { core, call, act } => nodes.act(Asker { core, call }, &act, now_ms),
+            ToControl::Survey { core, call, question } => nodes.survey(Asker { core, call }, &question, now_ms),
+            ToControl::Surveyed { number, shares } => nodes.shares(number, Some(*shares), now_ms),
+            ToControl::HearsNodes => nodes.hears(now_ms),
+            ToControl::FromNodes(bytes) => nodes.heard(&bytes, now_ms),
+            ToControl::Published { number, ok } => nodes.published(number, ok, now_ms),
+            ToControl::Nodes { core, call } => {
+                let nodes = Box::new(nodes.others().cloned().collect());
+                self.tell(usize::from(core.0), FromControl::Nodes { call, nodes });
+            }
+            ToControl::Snapshot(_) | ToControl::Scrape { .. } | ToControl::Drained | ToControl::Doubt(_) => {}
+        }
+    }
+
+    /// What is due, and what came of what was heard.
+    fn turn(&mut self) {
+        let now_ms = self.now_ms();
+        let Some(nodes) = &mut self.nodes else { return };
+        if nodes.takes_announcement(now_ms) {
+            let mut counts = Counts::default();
+            self.snapshots.values().for_each(|snapshot| counts.add(snapshot.counts));
+            nodes.announce(NodeInfo::own(&self.settings, &counts), now_ms);
+        }
+        nodes.turn(now_ms);
+        for deed in nodes.take_deeds() {
+            match deed {
+                Deed::Publish { number, to, bytes } => {
+                    let message = Box::new(ToNodes { to, bytes });
+                    self.tell(CARRIER, FromControl::Publish { number, message });
+                }
+                Deed::Told { asker, ok } => {
+                    self.tell(usize::from(asker.core.0), FromControl::Told { call: asker.call, ok });
+                }
+                Deed::Surveyed { asker, found } => {
+                    let found = found.map(Box::new);
+                    self.tell(usize::from(asker.core.0), FromControl::Found { call: asker.call, found });
+                }
+                Deed::Act(act) => self.tell_cores(|| FromControl::Act(Arc::clone(&act))),
+                Deed::Ask { number, what } => {
+                    self.tell(CARRIER, FromControl::Survey { number, what: Box::new(what) });
+                }
+            }
+        }
+    }
+
+    /// Tells first the other nodes, then the cores: they close their connections.
+    fn stop(&mut self) {
+        let now_ms = self.now_ms();
+        if let Some(nodes) = &mut self.nodes {
+            nodes.leave(now_ms);
+        }
+        self.turn();
+        self.tell_cores(|| FromControl::Shutdown);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn tell(&mut self, core: usize, what: FromControl) {

@@ -1,4 +1,4 @@
-//! Server API calls that wait for another core: a table of slots, filled by ring messages, read by HTTP tasks.
+//! Server API calls that wait for another core or the control thread: a table of slots, filled by ring messages, read by HTTP tasks.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,6 +10,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use gyre_engine::{CallId, HomeReply, SurveyReply};
 
+use super::parcel::NodeInfo;
+
 /// What a call waits for.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -18,6 +20,12 @@ pub(crate) enum Answer {
     Survey(Vec<SurveyReply>),
     /// The metrics page.
     Page(Bytes),
+    /// Whether the other nodes have been told.
+    Told(bool),
+    /// The other nodes.
+    Nodes(Vec<NodeInfo>),
+    /// Subscribers on other nodes, by channel; `None` = some node did not answer.
+    Found(Option<HashMap<String, u32>>),
 }
 
 #[derive(Debug)]

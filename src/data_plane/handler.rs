@@ -119,6 +119,7 @@ impl CoreHandler {
             self.core.tell_control(match what {
                 ForControl::Said(bytes) => ToControl::FromNodes((&*bytes).into()),
                 ForControl::Told(number, ok) => ToControl::Published { number, ok },
+                ForControl::Hears => ToControl::HearsNodes,
             });
         }
         self.for_control = for_control;
@@ -141,6 +142,29 @@ impl CoreHandler {
             FromControl::Servers { shard, servers } => {
                 if let Some(store) = &mut *self.core.store.borrow_mut() {
                     store.servers_are(driver, shard, servers);
+                }
+            }
+            FromControl::Told { call, ok } => self.core.calls.borrow_mut().answer(call, Answer::Told(ok)),
+            FromControl::Nodes { call, nodes } => self.core.calls.borrow_mut().answer(call, Answer::Nodes(*nodes)),
+            FromControl::Found { call, found } => {
+                self.core.calls.borrow_mut().answer(call, Answer::Found(found.map(|found| *found)));
+            }
+            FromControl::Act(act) => self.core.with_driver(driver, |engine, hands| {
+                engine.message(gyre_engine::Message::Act(act), hands);
+            }),
+            FromControl::Survey { number, what } => {
+                let core = Rc::clone(&self.core);
+                gyre_io::spawn(async move {
+                    let shares = Box::new(core.ask_all(*what).await);
+                    core.tell_control(ToControl::Surveyed { number, shares });
+                });
+            }
+            FromControl::Publish { number, message } => {
+                let is_sent = self.core.store.borrow_mut().as_mut().is_some_and(|store| {
+                    store.tell_nodes(number, message.to.as_deref(), &message.bytes, driver.now_ms())
+                });
+                if !is_sent {
+                    self.core.tell_control(ToControl::Published { number, ok: false });
                 }
             }
             FromControl::Shutdown => {

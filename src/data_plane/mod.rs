@@ -19,7 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use gyre_engine::{Engine, HomeCall, HomeReply, Now, SurveyReply, SurveyWhat};
+use gyre_engine::{CallId, Engine, HomeCall, HomeReply, Now, SurveyReply, SurveyWhat};
 use gyre_io::Driver;
 use gyre_io::mesh::Port;
 use gyre_proto::ids::CoreId;
@@ -30,7 +30,9 @@ use calls::{Answer, Calls, Waiting};
 use entropy::Entropy;
 pub(crate) use handler::CoreHandler;
 use hands::Hands;
-pub(crate) use parcel::{ApiCounters, FromControl, Parcel, Snapshot, ToControl};
+pub(crate) use parcel::{
+    ApiCounters, Asker, Durations, FromControl, NodeInfo, Parcel, Question, Snapshot, ToControl, ToNodes,
+};
 use store::Store;
 pub(crate) use store::{PresenceOptions, StoreOptions, StoreShard, StoreStats};
 
@@ -100,17 +102,27 @@ impl Core {
 
     /// Asks the control thread for the metrics page.
     async fn ask_metrics(&self) -> bytes::Bytes {
+        match self.ask_control(|core, call| ToControl::Scrape { core, call }).await {
+            Some(Answer::Page(text)) => text,
+            _ => bytes::Bytes::new(),
+        }
+    }
+
+    /// Asks the control thread, at once; the answer is awaited.
+    fn ask_control(&self, what: impl FnOnce(CoreId, CallId) -> ToControl) -> Waiting {
         let call = {
             let mut calls = self.calls.borrow_mut();
             let call = calls.number();
             calls.wait(call);
             call
         };
-        self.tell_control(ToControl::Scrape { core: self.id, call });
-        match (Waiting { calls: Rc::clone(&self.calls), call }).await {
-            Some(Answer::Page(text)) => text,
-            _ => bytes::Bytes::new(),
-        }
+        self.tell_control(what(self.id, call));
+        Waiting { calls: Rc::clone(&self.calls), call }
+    }
+
+    /// Whether there may be other nodes: channels are kept outside of the process, where others can reach them.
+    fn has_nodes(&self) -> bool {
+        self.store.borrow().is_some()
     }
 
     fn tell_control(&self, what: ToControl) {

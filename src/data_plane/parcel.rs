@@ -1,16 +1,20 @@
 //! What travels through the mesh: engine messages between cores, and the little that cores and the control thread say
 //! to each other.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use globset::GlobBuilder;
 use gyre_engine::rules::Rules;
-use gyre_engine::{CallId, Counters, Counts, Message};
+use gyre_engine::{Act, CallId, Counters, Counts, Message, SurveyReply, SurveyWhat};
 use gyre_io::DriverStats;
 use gyre_io::redis::Servers;
 use gyre_proto::ids::CoreId;
 
 use super::StoreStats;
+use crate::settings::Settings;
 
 /// One message in a ring. Small, so that rings stay small: a tag and a pointer.
 #[derive(Debug)]
@@ -24,6 +28,7 @@ pub(crate) enum Parcel {
 }
 
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "a parcel holds two words and a tag")]
 pub(crate) enum ToControl {
     /// A core's totals, about once a second.
     Snapshot(Box<Snapshot>),
@@ -33,13 +38,24 @@ pub(crate) enum ToControl {
     Drained,
     /// A core has reason to doubt what it was told of the servers of this shard.
     Doubt(usize),
-    /// A message between nodes has come.
+    /// What this core's sessions have met, those of other nodes have to meet too. Answered by [`FromControl::Told`].
+    Act { core: CoreId, call: CallId, act: Arc<Act> },
+    /// Answered by [`FromControl::Nodes`].
+    Nodes { core: CoreId, call: CallId },
+    /// A question to the other nodes. Answered by [`FromControl::Found`].
+    Survey { core: CoreId, call: CallId, question: Box<Question> },
+    /// From core 0: what all cores say to [`FromControl::Survey`].
+    Surveyed { number: u64, shares: Box<Vec<SurveyReply>> },
+    /// From core 0: messages of other nodes arrive from now on, for the first time or again.
+    HearsNodes,
+    /// From core 0: one of them.
     FromNodes(Box<[u8]>),
-    /// Whether Redis took what was to be told to other nodes.
+    /// From core 0: what came of [`FromControl::Publish`].
     Published { number: u64, ok: bool },
 }
 
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "a parcel holds two words and a tag")]
 pub(crate) enum FromControl {
     /// Answer to [`ToControl::Scrape`].
     Page { call: CallId, text: Box<Bytes> },
@@ -49,6 +65,87 @@ pub(crate) enum FromControl {
     Shutdown,
     /// What was found out about the servers of a shard.
     Servers { shard: usize, servers: Arc<Servers> },
+    /// Answer to [`ToControl::Act`]: whether the other nodes have been told.
+    Told { call: CallId, ok: bool },
+    /// Answer to [`ToControl::Nodes`]: all but this one.
+    Nodes { call: CallId, nodes: Box<Vec<NodeInfo>> },
+    /// Answer to [`ToControl::Survey`]: subscribers by channel; `None` = some node did not answer.
+    Found { call: CallId, found: Option<Box<HashMap<String, u32>>> },
+    /// Another node was asked for this.
+    Act(Arc<Act>),
+    /// To core 0: another node asks all cores.
+    Survey { number: u64, what: Box<SurveyWhat> },
+    /// To core 0: a message to other nodes. Answered by [`ToControl::Published`].
+    Publish { number: u64, message: Box<ToNodes> },
+}
+
+/// A message to other nodes.
+#[derive(Debug)]
+pub(crate) struct ToNodes {
+    /// Node id; `None` = to all.
+    pub(crate) to: Option<String>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// A call that waits on a core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asker {
+    pub(crate) core: CoreId,
+    pub(crate) call: CallId,
+}
+
+/// What a node says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NodeInfo {
+    /// New at every start.
+    pub(crate) uid: String,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) clients: u32,
+    pub(crate) users: u32,
+    pub(crate) channels: u32,
+    pub(crate) subscriptions: u32,
+    /// Since its start.
+    pub(crate) uptime_s: u32,
+}
+
+impl NodeInfo {
+    /// This node's.
+    pub(crate) fn own(settings: &Settings, counts: &Counts) -> Self {
+        let number = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            uid: settings.node_uid.clone(),
+            name: settings.node_name.clone(),
+            version: settings.version.to_string(),
+            clients: number(counts.clients),
+            users: number(counts.users),
+            channels: number(counts.channels),
+            subscriptions: number(counts.subscriptions),
+            uptime_s: number(settings.started.elapsed().as_secs()),
+        }
+    }
+}
+
+/// A question to all nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Channels with subscribers and how many; names match the glob, empty = all.
+    Channels(Box<str>),
+}
+
+impl Question {
+    /// As a node asks its cores.
+    ///
+    /// # Errors
+    /// A pattern that is none.
+    pub(crate) fn for_cores(&self) -> Result<SurveyWhat, globset::Error> {
+        let Self::Channels(pattern) = self;
+        if pattern.is_empty() {
+            return Ok(SurveyWhat::Channels(None));
+        }
+        let glob = GlobBuilder::new(pattern).literal_separator(false).build()?;
+        Ok(SurveyWhat::Channels(Some(glob.compile_matcher())))
+    }
 }
 
 /// What a core reports of itself.
@@ -77,6 +174,31 @@ pub(crate) struct ApiCounters {
     pub(crate) refused_by_limit: u64,
     /// Because of `client.connection_rate_limit`.
     pub(crate) refused_by_rate: u64,
+    /// Questions to all cores, and all nodes if there are others.
+    pub(crate) surveys: Durations,
+}
+
+/// How long something took, by upper bound.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Durations {
+    /// How many took at most as long as [`Self::BOUNDS_MS`] says and longer than the bound before; longer than all: only in
+    /// `count`.
+    pub(crate) buckets: [u64; Self::BOUNDS_MS.len()],
+    pub(crate) count: u64,
+    pub(crate) sum: Duration,
+}
+
+impl Durations {
+    /// Of a survey (observability.md 2.1).
+    pub(crate) const BOUNDS_MS: [u64; 12] = [1, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000];
+
+    pub(crate) fn add(&mut self, duration: Duration) {
+        self.count += 1;
+        self.sum += duration;
+        if let Some(at) = Self::BOUNDS_MS.iter().position(|bound| duration <= Duration::from_millis(*bound)) {
+            self.buckets[at] += 1;
+        }
+    }
 }
 
 const _: () = assert!(size_of::<Parcel>() <= 32);

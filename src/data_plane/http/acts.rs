@@ -1,13 +1,15 @@
 //! Server API methods on connections and on the node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
-use globset::GlobBuilder;
 use gyre_engine::{Act, ActWhat, Counts, SurveyReply, SurveyWhat};
 use gyre_proto::api;
 use gyre_proto::codes::{ApiError, Disconnect, Unsubscribe};
 
+use super::super::calls::Answer;
+use super::super::{NodeInfo, Question, ToControl};
 use super::Core;
 use super::api::Outcome;
 
@@ -16,7 +18,7 @@ pub(super) fn empty_result() -> Vec<u8> {
     br#"{"result":{}}"#.to_vec()
 }
 
-pub(super) fn unsubscribe(core: &Core, body: &[u8]) -> Outcome {
+pub(super) async fn unsubscribe(core: &Core, body: &[u8]) -> Outcome {
     let request: api::UnsubscribeRequest = api::decode(body)?;
     if request.channel.is_empty() {
         return Ok(empty_result());
@@ -28,64 +30,74 @@ pub(super) fn unsubscribe(core: &Core, body: &[u8]) -> Outcome {
         return Ok(empty_result()); // No transport of this version gives out sessions.
     }
     let channel = request.channel.into_boxed_str();
-    act(
-        core,
-        Act {
-            user: request.user.into(),
-            client: request.client.into(),
-            whitelist: Vec::new(),
-            what: ActWhat::Unsubscribe { channel, why: Unsubscribe::SERVER },
-        },
-    );
-    Ok(empty_result())
+    let act = Act {
+        user: request.user.into(),
+        client: request.client.into(),
+        whitelist: Vec::new(),
+        what: ActWhat::Unsubscribe { channel, why: Unsubscribe::SERVER },
+    };
+    act_everywhere(core, act).await
 }
 
-pub(super) fn disconnect(core: &Core, body: &[u8]) -> Outcome {
+pub(super) async fn disconnect(core: &Core, body: &[u8]) -> Outcome {
     let request: api::DisconnectRequest = api::decode(body)?;
     if !request.session.is_empty() {
         return Ok(empty_result()); // No transport of this version gives out sessions.
     }
     let why = match request.disconnect {
-        // Other codes cannot be put into a close frame.
-        Some(given) if matches!(given.code, 1000 | 3000..=4999) => {
-            Disconnect { code: given.code, reason: given.reason.into() }
-        }
-        _ => Disconnect::FORCE_DISCONNECT,
+        Some(given) => Disconnect::of_application(given.code, given.reason),
+        None => Disconnect::FORCE_DISCONNECT,
     };
-    act(
-        core,
-        Act {
-            user: request.user.into(),
-            client: request.client.into(),
-            whitelist: request.whitelist.into_iter().map(Into::into).collect(),
-            what: ActWhat::Disconnect(why),
-        },
-    );
-    Ok(empty_result())
+    let act = Act {
+        user: request.user.into(),
+        client: request.client.into(),
+        whitelist: request.whitelist.into_iter().map(Into::into).collect(),
+        what: ActWhat::Disconnect(why),
+    };
+    act_everywhere(core, act).await
 }
 
-fn act(core: &Core, act: Act) {
-    core.with(|engine, hands| engine.api_act(Arc::new(act), hands));
+/// Here at once, on the other nodes as soon as they hear of it: the answer does not wait for them.
+async fn act_everywhere(core: &Core, act: Act) -> Outcome {
+    let act = Arc::new(act);
+    core.with(|engine, hands| engine.api_act(Arc::clone(&act), hands));
+    if core.has_nodes() {
+        let told = core.ask_control(|core, call| ToControl::Act { core, call, act });
+        let Some(Answer::Told(true)) = told.await else { return Err(ApiError::INTERNAL.into()) };
+    }
+    Ok(empty_result())
 }
 
 pub(super) async fn channels(core: &Core, body: &[u8]) -> Outcome {
     let request: api::ChannelsRequest = api::decode(body)?;
-    let pattern = match &*request.pattern {
-        "" => None,
-        pattern => match GlobBuilder::new(pattern).literal_separator(false).build() {
-            Ok(glob) => Some(glob.compile_matcher()),
-            Err(error) => {
-                tracing::info!(pattern, %error, "bad pattern in a channels call");
-                return Err(ApiError::INTERNAL.into());
-            }
-        },
-    };
+    let started = Instant::now();
+    let question = Question::Channels(request.pattern.into());
+    let what = question.for_cores().map_err(|error| {
+        tracing::info!(%error, "bad pattern in a channels call");
+        ApiError::INTERNAL
+    })?;
+    let elsewhere = core.has_nodes().then(|| {
+        let question = Box::new(question);
+        core.ask_control(|core, call| ToControl::Survey { core, call, question })
+    });
     let mut channels: BTreeMap<String, api::ChannelInfo> = BTreeMap::new();
-    for part in core.ask_all(SurveyWhat::Channels(pattern)).await {
+    for part in core.ask_all(what).await {
         let SurveyReply::Channels(part) = part else { continue };
         for (name, clients) in part {
             channels.entry(name.into()).or_default().num_clients += clients;
         }
+    }
+    let found = match elsewhere {
+        None => Some(HashMap::new()),
+        Some(elsewhere) => match elsewhere.await {
+            Some(Answer::Found(found)) => found,
+            _ => None,
+        },
+    };
+    core.api.borrow_mut().surveys.add(started.elapsed());
+    for (name, clients) in found.ok_or(ApiError::INTERNAL)? {
+        let sum = &mut channels.entry(name).or_default().num_clients;
+        *sum = sum.saturating_add(clients);
     }
     let mut out = Vec::new();
     api::write_result(&api::ChannelsResult { channels }, &mut out)?;
@@ -94,29 +106,33 @@ pub(super) async fn channels(core: &Core, body: &[u8]) -> Outcome {
 
 pub(super) async fn info(core: &Core, body: &[u8]) -> Outcome {
     api::decode::<api::InfoRequest>(body)?;
+    let others = core.has_nodes().then(|| core.ask_control(|core, call| ToControl::Nodes { core, call }));
     let mut node = Counts::default();
     for part in core.ask_all(SurveyWhat::Counts).await {
         let SurveyReply::Counts(part) = part else { continue };
-        node.clients += part.clients;
-        node.users += part.users;
-        node.channels += part.channels;
-        node.subscriptions += part.subscriptions;
+        node.add(part);
     }
-    let settings = &core.settings;
-    let result = api::InfoResult {
-        nodes: vec![api::NodeResult {
-            uid: settings.node_uid.clone(),
-            name: settings.node_name.clone(),
-            version: settings.version.to_string(),
-            num_clients: node.clients as u32,
-            num_users: node.users as u32,
-            num_channels: node.channels as u32,
-            num_subs: node.subscriptions as u32,
-            uptime: settings.started.elapsed().as_secs() as u32,
-            ..api::NodeResult::default()
-        }],
-    };
+    let mut nodes = vec![result(NodeInfo::own(&core.settings, &node))];
+    if let Some(others) = others
+        && let Some(Answer::Nodes(others)) = others.await
+    {
+        nodes.extend(others.into_iter().map(result));
+    }
     let mut out = Vec::new();
-    api::write_result(&result, &mut out)?;
+    api::write_result(&api::InfoResult { nodes }, &mut out)?;
     Ok(out)
+}
+
+fn result(node: NodeInfo) -> api::NodeResult {
+    api::NodeResult {
+        uid: node.uid,
+        name: node.name,
+        version: node.version,
+        num_clients: node.clients,
+        num_users: node.users,
+        num_channels: node.channels,
+        num_subs: node.subscriptions,
+        uptime: node.uptime_s,
+        ..api::NodeResult::default()
+    }
 }

@@ -89,8 +89,8 @@ pub(super) async fn answer(core: &Core, settings: &ApiSettings, method: &str, re
         "presence_stats" => channels::presence_stats(core, &body).await,
         "history" => channels::history(core, &body).await,
         "history_remove" => channels::history_remove(core, &body).await,
-        "unsubscribe" => acts::unsubscribe(core, &body),
-        "disconnect" => acts::disconnect(core, &body),
+        "unsubscribe" => acts::unsubscribe(core, &body).await,
+        "disconnect" => acts::disconnect(core, &body).await,
         "channels" => acts::channels(core, &body).await,
         _ => acts::info(core, &body).await,
     };

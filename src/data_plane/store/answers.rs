@@ -21,6 +21,8 @@ pub(in crate::data_plane) enum ForControl {
     Said(Bytes),
     /// Whether Redis took what was to be told, by its number.
     Told(u64, bool),
+    /// Messages of other nodes come from now on, for the first time or again.
+    Hears,
 }
 
 /// Hands the engine what has come since the last turn, in order.
@@ -104,7 +106,11 @@ fn answered(
         Kind::Probe => store.silences[number as usize].probed(reply.is_some(), now_ms),
         Kind::Heard => {
             store.stats.subscriptions_refused += u64::from(reply.is_none());
-            for channel in store.batch_answered(number, reply.is_some(), now_ms) {
+            let Some(channels) = store.batch_answered(number, reply.is_some(), now_ms) else { return };
+            if channels.is_empty() && store.hearing.hears_nodes() {
+                control.push(ForControl::Hears);
+            }
+            for channel in channels {
                 engine.heard_anew(&channel, hands);
             }
         }

@@ -57,6 +57,11 @@ impl Hearing {
         format!("{}.shard.{shard}", self.prefix)
     }
 
+    /// Whether this core hears what nodes tell each other.
+    pub(super) fn hears_nodes(&self) -> bool {
+        self.node.is_some()
+    }
+
     /// Whether a Pub/Sub channel is one in which nodes talk.
     pub(super) fn is_of_nodes(&self, name: &[u8]) -> bool {
         name == self.control.as_bytes() || self.node.as_ref().is_some_and(|node| name == node.as_bytes())
@@ -99,17 +104,17 @@ impl Store {
         name
     }
 
-    /// Redis has confirmed a batch, which is then told of, or refused it.
-    pub(super) fn batch_answered(&mut self, number: u64, is_heard: bool, now_ms: u64) -> Vec<Box<str>> {
-        let Some(batch) = self.hearing.batches.remove(&number) else { return Vec::new() };
+    /// Redis has confirmed a batch, which is then told of (empty = that of no channels), or refused it.
+    pub(super) fn batch_answered(&mut self, number: u64, is_heard: bool, now_ms: u64) -> Option<Vec<Box<str>>> {
+        let batch = self.hearing.batches.remove(&number)?;
         if is_heard {
-            return batch.channels;
+            return Some(batch.channels);
         }
         if self.shards[batch.shard].is_up(Use::Messages) {
             let retry_at_ms = Some(now_ms + HEAR_AGAIN_RETRY_MS);
             self.hearing.batches.insert(number, Batch { retry_at_ms, ..batch });
         }
-        Vec::new()
+        None
     }
 
     pub(super) fn hear_again_what_was_refused(&mut self, now_ms: u64) {
