@@ -62,6 +62,9 @@ pub(super) struct Info {
     subscriptions: u32,
     #[prost(uint32, tag = "7")]
     uptime_s: u32,
+    /// The sender does not know who else is there.
+    #[prost(bool, tag = "8")]
+    pub(super) is_asking: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -163,7 +166,7 @@ impl NodeMessage {
 }
 
 impl What {
-    pub(super) fn info(node: &NodeInfo) -> Self {
+    pub(super) fn info(node: &NodeInfo, is_asking: bool) -> Self {
         Self::Info(Info {
             name: node.name.clone(),
             version: node.version.clone(),
@@ -172,6 +175,7 @@ impl What {
             channels: node.channels,
             subscriptions: node.subscriptions,
             uptime_s: node.uptime_s,
+            is_asking,
         })
     }
 
@@ -269,7 +273,8 @@ mod tests {
             uptime_s: 5,
         };
         vec![
-            What::info(&info),
+            What::info(&info, false),
+            What::info(&info, true),
             What::Leaving(Leaving {}),
             What::act(&disconnect),
             What::act(&act(unsubscribe)),
@@ -291,7 +296,10 @@ mod tests {
             let arrived = NodeMessage::decode(&bytes).expect("a message");
             assert_eq!((&*arrived.sender, arrived.what.as_ref()), ("uid", Some(&what)));
             match (what.clone(), what) {
-                (What::Info(info), again) => assert_eq!(What::info(&info.of("elsewhere")), again),
+                (What::Info(info), again) => {
+                    let is_asking = info.is_asking;
+                    assert_eq!(What::info(&info.of("elsewhere"), is_asking), again);
+                }
                 (What::Disconnect(act), again) => assert_eq!(What::act(&act.into_act()), again),
                 (What::Unsubscribe(act), again) => assert_eq!(What::act(&act.into_act()), again),
                 (What::Asked(asked), again) => {

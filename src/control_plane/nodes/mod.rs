@@ -62,6 +62,8 @@ pub(super) struct Nodes {
     traffic: Traffic,
     is_leaving: bool,
     has_left: bool,
+    /// Others may have come and gone unheard.
+    hears_anew: bool,
     is_cut_off: bool,
     malformed: u64,
     malformed_logged_ms: Option<u64>,
@@ -76,7 +78,7 @@ struct Send {
 
 enum Purpose {
     Announcement,
-    /// To one node that does not know us. The next announcement to all reaches it as well.
+    /// To one node that may not know us. The next announcement to all reaches it as well.
     Greeting,
     LastWord,
     Act(Asker),
@@ -106,6 +108,7 @@ impl Nodes {
             traffic: Traffic::default(),
             is_leaving: false,
             has_left: false,
+            hears_anew: false,
             is_cut_off: false,
             malformed: 0,
             malformed_logged_ms: None,
@@ -144,7 +147,10 @@ impl Nodes {
             return;
         }
         match what {
-            Some(What::Info(info)) => self.announced(info.of(&sender), now_ms),
+            Some(What::Info(info)) => {
+                let is_asking = info.is_asking;
+                self.announced(info.of(&sender), is_asking, now_ms);
+            }
             Some(What::Leaving(_)) => {
                 if let Some(node) = self.registry.left(&sender, now_ms) {
                     tracing::info!(name = node.name, uid = node.uid, "another node has stopped");
@@ -214,6 +220,7 @@ impl Nodes {
 
     /// The messages of others are heard from now on, for the first time or again.
     pub(super) fn hears(&mut self, now_ms: u64) {
+        self.hears_anew = true;
         self.registry.announce_now(now_ms);
     }
 
@@ -240,7 +247,8 @@ impl Nodes {
     /// Tells the others how this node is by now.
     pub(super) fn announce(&mut self, own: NodeInfo, now_ms: u64) {
         self.own = own;
-        self.publish(None, What::info(&self.own), Purpose::Announcement, now_ms);
+        let is_asking = std::mem::take(&mut self.hears_anew) || self.registry.len() == 0;
+        self.publish(None, What::info(&self.own, is_asking), Purpose::Announcement, now_ms);
     }
 
     /// This node stops: says so to the others, and nothing of itself any more.
@@ -254,14 +262,14 @@ impl Nodes {
         self.has_left
     }
 
-    fn announced(&mut self, node: NodeInfo, now_ms: u64) {
+    fn announced(&mut self, node: NodeInfo, is_asking: bool, now_ms: u64) {
         let (name, uid) = (node.name.clone(), node.uid.clone());
-        if self.registry.announced(node, now_ms) != Seen::New {
-            return;
+        let seen = self.registry.announced(node, now_ms);
+        if seen == Seen::New {
+            tracing::info!(name, uid, "another node is there");
         }
-        tracing::info!(name, uid, "another node is there");
-        if !self.is_leaving {
-            self.publish(Some(uid), What::info(&self.own), Purpose::Greeting, now_ms);
+        if (seen == Seen::New || is_asking) && !self.is_leaving {
+            self.publish(Some(uid), What::info(&self.own, false), Purpose::Greeting, now_ms);
         }
     }
 

@@ -18,6 +18,8 @@ struct World {
     /// When a node is reached: not while it is cut off, and it does not run while it is paused.
     is_cut_off: [bool; COUNT],
     is_paused: [bool; COUNT],
+    /// This one sends and hears nothing.
+    is_deaf: Option<usize>,
     /// Starts so far; a node id is not used again.
     starts: usize,
     /// In flight: due time, receiver, bytes.
@@ -40,6 +42,7 @@ impl World {
             nodes: Vec::new(),
             is_cut_off: [false; COUNT],
             is_paused: [false; COUNT],
+            is_deaf: None,
             starts: 0,
             bus: Vec::new(),
             calls: 0,
@@ -131,7 +134,8 @@ impl World {
                 let ok = !self.is_cut_off[at];
                 for receiver in (0..COUNT).filter(|_| ok) {
                     let Some(node) = &self.nodes[receiver] else { continue };
-                    if !self.is_cut_off[receiver] && to.as_ref().is_none_or(|to| *to == node.own.uid) {
+                    let hears = !self.is_cut_off[receiver] && self.is_deaf != Some(receiver);
+                    if hears && to.as_ref().is_none_or(|to| *to == node.own.uid) {
                         let due_ms = now_ms + self.random(40);
                         self.bus.push((due_ms, receiver, bytes.clone()));
                     }
@@ -169,6 +173,11 @@ impl World {
         assert_eq!((node, CoreId(at as u16)), (at, asker.core));
         // A paused node notices when it runs again.
         assert!(self.now_ms - since_ms <= survey::TIMEOUT_MS + 20_000, "an answer in bounded time");
+    }
+
+    fn hears(&mut self, at: usize) {
+        let now_ms = self.now_ms;
+        self.node(at).hears(now_ms);
     }
 
     fn call(&mut self, at: usize) -> Asker {
@@ -246,6 +255,18 @@ fn nodes_find_each_other_and_notice_who_is_gone() {
     world.is_cut_off[1] = false;
     world.pass(400, 10);
     assert_eq!((world.known(0), world.known(1)), (vec!["node1"], vec!["node0"]), "soon after it is back");
+
+    // Messages to it may have been lost although its own were heard.
+    world.is_cut_off[0] = true;
+    world.pass(17_000, 10);
+    world.is_cut_off[0] = false;
+    world.is_deaf = Some(1);
+    world.pass(3_100, 10);
+    assert_eq!(world.known(1), [""; 0]);
+    world.is_deaf = None;
+    world.hears(1);
+    world.pass(100, 10);
+    assert_eq!(world.known(1), ["node0"], "it asks who is there");
 }
 
 /// The caller would believe a kick or a count that has not happened.
@@ -309,12 +330,12 @@ fn changed_messages_are_no_panic() {
     let channel = message::Channel { name: "chat:1".to_owned(), clients: 3 };
     let answer = Answered { survey: 1, part: 0, parts: 3, channels: vec![channel] };
     let question = Question::Channels("chat:[a-z]{a,b}*".into());
-    let every = [What::info(&info), What::act(&act), What::question(1, &question), What::Answered(answer)];
+    let every = [What::info(&info, true), What::act(&act), What::question(1, &question), What::Answered(answer)];
     for what in every {
         let bytes = NodeMessage::encode("x", what);
         for at in 0..bytes.len() {
             let mut nodes = Nodes::new(NodeInfo { uid: "own".to_owned(), ..NodeInfo::default() }, 0);
-            nodes.heard(&NodeMessage::encode("x", What::info(&info)), 0);
+            nodes.heard(&NodeMessage::encode("x", What::info(&info, true)), 0);
             nodes.survey(Asker { core: CoreId(0), call: 1 }, &question, 0);
             for other in 0..=u8::MAX {
                 let mut changed = bytes.clone();
@@ -343,6 +364,7 @@ fn any_history_ends_well() {
                 }
                 1 => world.die(at),
                 2 => world.is_cut_off[at] ^= true,
+                8 if world.runs(at) && !world.is_cut_off[at] => world.hears(at),
                 3 if world.nodes[at].is_some() => world.is_paused[at] ^= true,
                 4 | 5 if world.nodes[at].is_none() => {
                     let node = world.started(at);
