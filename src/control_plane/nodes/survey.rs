@@ -64,10 +64,8 @@ impl Surveys {
         if parts == 0 || parts > PARTS_MAX {
             return self.fail(survey);
         }
-        // The first part says how many there are.
-        if come.is_empty() {
-            come.resize(parts as usize, false);
-        }
+        // Each part says the same.
+        come.resize(parts as usize, false);
         let is_new = !std::mem::replace(come.get_mut(part as usize)?, true);
         if !is_new {
             return None;
