@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gyre_io::redis::{Endpoint, Reply, SLOTS, SlotMap};
+use gyre_io::redis::{Endpoint, Reply, SlotMap};
 
 use super::conversation::{Conversation, Reach};
 use super::probe::Server;
@@ -146,8 +146,12 @@ impl Cluster {
         let is_whole = orphans == 0 && view.is_ok;
         if !is_whole && !self.was_told {
             let at = view.conversation.place();
-            tracing::warn!(%at, slots = orphans, of = SLOTS, "redis cluster: slots have no primary, or the cluster is down; \
-                 channels in them fail");
+            match orphans {
+                0 => tracing::warn!(%at, "the redis cluster says that it is down; publications fail until it is not"),
+                slots => {
+                    tracing::warn!(%at, slots, "slots of the redis cluster have no primary; channels in them fail")
+                }
+            }
         }
         self.was_told = !is_whole;
         view

@@ -23,6 +23,18 @@ pub(super) struct Reach {
     pub(super) tls: Option<Tls>,
 }
 
+/// Longest wait for an answer while there is another time to ask. Whoever hangs may be the very server that was replaced, and
+/// its Sentinel with it: both together may not hide the new one for longer than 2 s.
+const HURRY_MS: u64 = 1000;
+
+impl Reach {
+    /// From here on somebody who does not answer is left for others soon.
+    pub(super) fn hurry(&mut self) {
+        self.handshake.io_timeout_ms = self.handshake.io_timeout_ms.min(HURRY_MS);
+        self.connect_timeout = self.connect_timeout.min(Duration::from_millis(HURRY_MS));
+    }
+}
+
 /// See the module.
 pub(super) struct Conversation {
     what: What,

@@ -99,6 +99,10 @@ impl Search {
         let version = if seen.version.is_empty() { "unknown" } else { &*seen.version };
         let (option, mode, primary) = (&*self.option, self.mode(), shown(&seen.servers));
         tracing::info!(option, mode, primary, version, "redis found");
+        self.reach.hurry();
+        if let Way::Sentinel(sentinels) = &mut self.way {
+            sentinels.hurry();
+        }
         Ok(Arc::new(seen.servers))
     }
 

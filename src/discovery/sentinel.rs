@@ -58,6 +58,11 @@ impl Sentinels {
         })
     }
 
+    /// From here on another look can be taken.
+    pub(super) fn hurry(&mut self) {
+        self.reach.hurry();
+    }
+
     /// Whether a failover was announced, or nobody is listened to any more.
     pub(super) fn was_switched(&mut self) -> bool {
         let Some(conversation) = &mut self.listening else { return false };
