@@ -62,7 +62,7 @@ pub(crate) fn start<'a>(
     let mut searches = Vec::new();
     let mut servers = Vec::new();
     for Sought { section, prefix, shard } in sought {
-        let mut search = Search::new(section, shard.clone())?;
+        let mut search = Search::new(section, shard)?;
         servers.push(search.first(prefix)?);
         searches.push(search);
     }

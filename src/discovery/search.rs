@@ -17,7 +17,7 @@ use super::resolve::is_fixed;
 use super::sentinel::{self, Sentinels};
 use super::standalone::{self, first};
 use super::trouble::{Trouble, What};
-use crate::settings::redis::{self, Shard, Topology};
+use crate::settings::redis::{self, Shard, TlsOptions, Topology};
 
 /// A server that is loading its data is waited for that long at the start. More would hide from a supervisor that the node
 /// does not start; a restart of a Redis with a gigabyte of data takes some seconds.
@@ -56,33 +56,36 @@ pub(super) struct Seen {
 }
 
 impl Search {
-    pub(super) fn new(section: &str, shard: Shard) -> anyhow::Result<Self> {
-        let option = format!("{section}.{}", shard.option);
-        if shard.tls.is_some() {
-            return Err(anyhow!("{option}: TLS towards redis is not built yet; use an address without it"));
-        }
-        let connect_timeout = Duration::from_millis(shard.connect_timeout_ms.max(1));
-        let handshake = shard.handshake();
-        let way = match shard.topology {
-            Topology::Standalone(endpoint) => Way::Standalone(endpoint),
-            Topology::Cluster { seeds } => Way::Cluster(Cluster::new(seeds)),
+    /// # Errors
+    /// What cannot be used of the options of TLS.
+    pub(super) fn new(section: &str, shard: &Shard) -> anyhow::Result<Self> {
+        let tls = |options: &Option<TlsOptions>, object| {
+            let tls = options.as_ref().map(|options| options.client(object)).transpose();
+            tls.map_err(|mistake| anyhow!("{section}.{}: {}", mistake.option, mistake.message))
+        };
+        let reach = Reach {
+            what: What::Redis,
+            handshake: shard.handshake(),
+            connect_timeout: Duration::from_millis(shard.connect_timeout_ms.max(1)),
+            tls: tls(&shard.tls, "tls")?,
+        };
+        let way = match &shard.topology {
+            Topology::Standalone(endpoint) => Way::Standalone(endpoint.clone()),
+            Topology::Cluster { seeds } => Way::Cluster(Cluster::new(seeds.clone())),
             Topology::Sentinel(of) => {
-                if of.tls.is_some() {
-                    return Err(anyhow!("{option}: TLS towards sentinels is not built yet; use addresses without it"));
-                }
                 let handshake = Handshake {
-                    user: of.auth.user,
+                    user: of.auth.user.clone(),
                     password: of.auth.password.expose().to_owned(),
                     db: 0,
-                    client_name: of.client_name,
-                    ..handshake.clone()
+                    client_name: of.client_name.clone(),
+                    ..reach.handshake.clone()
                 };
-                let reach = Reach { what: What::Sentinel, handshake, connect_timeout, tls: None };
-                Way::Sentinel(Sentinels::new(of.master_name, of.endpoints, reach))
+                let tls = tls(&of.tls, "sentinel_tls")?;
+                let reach = Reach { what: What::Sentinel, handshake, tls, ..reach.clone() };
+                Way::Sentinel(Sentinels::new(of.master_name.clone(), of.endpoints.clone(), reach))
             }
         };
-        let reach = Reach { what: What::Redis, handshake, connect_timeout, tls: None };
-        Ok(Self { option, reach, way, is_settled: true })
+        Ok(Self { option: format!("{section}.{}", shard.option), reach, way, is_settled: true })
     }
 
     /// The servers at the start of the node.

@@ -17,7 +17,15 @@ pub(super) fn look(
     endpoint: &redis::Endpoint,
     in_use: Option<&Endpoint>,
 ) -> Result<(Conversation, Server), Trouble> {
-    let mut places = places(What::Redis, endpoint)?;
+    among(reach, places(What::Redis, endpoint)?, in_use)
+}
+
+/// As `look`, of what it resolves to.
+pub(super) fn among(
+    reach: &Reach,
+    mut places: Vec<Endpoint>,
+    in_use: Option<&Endpoint>,
+) -> Result<(Conversation, Server), Trouble> {
     places.sort_by_key(|place| Some(place) != in_use);
     first(places, |place| {
         let mut conversation = Conversation::begin(reach, place)?;

@@ -12,6 +12,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use gyre_io::redis::Servers;
 
+use super::conversation::Reach;
+use super::trouble::What;
 use super::{Discovery, Found, Sought, start};
 use crate::config::schema;
 use crate::settings::redis::{RedisOptions, Shard};
@@ -27,6 +29,12 @@ fn shards(options: &Value) -> Vec<Shard> {
     }
     let redis = serde_json::from_value(tree).unwrap();
     RedisOptions::new(&redis).unwrap().shards
+}
+
+/// How a server without anything special is reached.
+fn reach(what: What) -> Reach {
+    let handshake = shards(&json!({"address": ["a:1"]}))[0].handshake();
+    Reach { what, handshake, connect_timeout: Duration::from_secs(1), tls: None }
 }
 
 /// Discovery of one shard, and what was told of it.

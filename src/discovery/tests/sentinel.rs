@@ -1,13 +1,11 @@
 //! A primary that Sentinels name.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use gyre_io::redis::{Endpoint, Servers};
 
 use super::server::{Server, array, pushed, redis, string};
-use super::{Started, eventually, shards};
-use crate::discovery::conversation::Reach;
+use super::{Started, eventually, reach};
 use crate::discovery::sentinel::Sentinels;
 use crate::discovery::trouble::What;
 
@@ -99,8 +97,6 @@ fn a_doubt_finds_the_new_primary() {
 fn announcements() {
     let primary = server("master");
     let server = Server::start(sentinel(primary.address, Vec::new()));
-    let handshake = shards(&serde_json::json!({"address": ["a:1"]}))[0].handshake();
-    let reach = |what| Reach { what, handshake: handshake.clone(), connect_timeout: Duration::from_secs(1), tls: None };
     let endpoint = crate::settings::redis::Endpoint::Host { name: "127.0.0.1".to_owned(), port: server.address.port() };
     let mut sentinels = Sentinels::new("m".to_owned(), vec![endpoint], reach(What::Sentinel));
     sentinels.look(&reach(What::Redis)).unwrap();

@@ -2,8 +2,10 @@
 
 use gyre_io::redis::{Endpoint, Servers};
 
-use super::Started;
+use super::{Started, reach};
 use super::server::{Server, redis};
+use crate::discovery::standalone::among;
+use crate::discovery::trouble::What;
 
 fn started(address: &str) -> Result<Servers, String> {
     Started::new(address).map(|started| started.servers)
@@ -95,17 +97,19 @@ fn the_older_protocol() {
     assert!(started(&server.address.to_string()).unwrap_err().contains("is a replica"));
 }
 
-/// A name may have several addresses, and one of them a server that is of no use.
+/// A name may have several addresses, and one of them a server that is of no use. The one that is in use stays so while it
+/// can: each change costs all subscriptions.
 #[test]
 fn the_address_that_takes_writes() {
-    let Ok(replica) = std::net::TcpListener::bind("[::1]:0") else { return };
-    let port = replica.local_addr().unwrap().port();
-    drop(replica);
-    let replica = Server::start_at(&format!("[::1]:{port}"), |command| redis(command, "standalone", "replica"));
-    let Ok(_) = std::panic::catch_unwind(|| std::net::TcpListener::bind(("127.0.0.1", port)).unwrap()) else { return };
-    let primary = Server::start_at(&format!("127.0.0.1:{port}"), |command| redis(command, "standalone", "master"));
-    let found = started(&format!("localhost:{port}"));
-    // Where `localhost` has only one address, that is the primary's.
-    assert_eq!(found, Ok(Servers::One(Endpoint::Named("localhost".into(), primary.address))));
-    drop(replica);
+    let servers = ["replica", "master", "master"]
+        .map(|role| Server::start(move |command| redis(command, "standalone", role)))
+        .map(|server| (Endpoint::Named("redis.example".into(), server.address), server));
+    let places = || servers.iter().map(|(place, _)| place.clone()).collect::<Vec<_>>();
+    let reach = reach(What::Redis);
+    let of = |in_use| among(&reach, places(), in_use).map(|(conversation, _)| conversation.place().clone()).unwrap();
+    assert_eq!(of(None), servers[1].0);
+    assert_eq!(of(Some(&servers[2].0)), servers[2].0);
+    assert_eq!(of(Some(&servers[0].0)), servers[1].0, "it has become a replica");
+    servers[2].1.now(|_| "-ERR going down\r\n".to_owned());
+    assert_eq!(of(Some(&servers[2].0)), servers[1].0);
 }
