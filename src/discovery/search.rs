@@ -43,7 +43,7 @@ pub(super) struct Search {
 /// Where to look.
 enum Way {
     Standalone(redis::Endpoint),
-    Sentinel(Sentinels),
+    Sentinel(Box<Sentinels>),
     Cluster(Cluster),
 }
 
@@ -82,7 +82,7 @@ impl Search {
                 };
                 let tls = tls(&of.tls, "sentinel_tls")?;
                 let reach = Reach { what: What::Sentinel, handshake, tls, ..reach.clone() };
-                Way::Sentinel(Sentinels::new(of.master_name.clone(), of.endpoints.clone(), reach))
+                Way::Sentinel(Box::new(Sentinels::new(of.master_name.clone(), of.endpoints.clone(), reach)))
             }
         };
         Ok(Self { option: format!("{section}.{}", shard.option), reach, way, is_settled: true })

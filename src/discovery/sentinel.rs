@@ -48,12 +48,16 @@ impl Sentinels {
             first(places(What::Sentinel, &sentinel)?, |place| {
                 let mut conversation = Conversation::begin(&self.reach, place)?;
                 let named = self.named(&mut conversation)?;
-                let found = self.primary(redis, &named, &conversation, &mut tried)?;
                 self.trusted = Some(sentinel.clone());
-                if self.learn(&mut conversation).is_ok() {
+                let found = self.primary(redis, &named, &conversation, &mut tried);
+                if found.is_ok() {
+                    self.learn(&mut conversation);
+                }
+                // One that knows better is worth more; until then any will do.
+                if found.is_ok() || self.listening.is_none() {
                     self.listen(conversation);
                 }
-                Ok(found)
+                found
             })
         })
     }
@@ -145,12 +149,12 @@ impl Sentinels {
         })
     }
 
-    /// Takes over whom it knows of the others. One that may not tell is no trouble.
-    fn learn(&mut self, sentinel: &mut Conversation) -> Result<(), Trouble> {
-        let Ok(reply) = sentinel.call(&["SENTINEL", "SENTINELS", &self.master_name])? else { return Ok(()) };
-        let others = reply.into_array().unwrap_or_default().into_iter().take(LEARNT_MAX);
-        self.learnt = others.filter_map(other).collect();
-        Ok(())
+    /// Takes over whom it knows of the others. One that does not tell is no trouble.
+    fn learn(&mut self, sentinel: &mut Conversation) {
+        if let Ok(Ok(reply)) = sentinel.call(&["SENTINEL", "SENTINELS", &self.master_name]) {
+            let others = reply.into_array().unwrap_or_default().into_iter().take(LEARNT_MAX);
+            self.learnt = others.filter_map(other).collect();
+        }
     }
 
     /// Listens to whoever gave an answer, unless it is listened to already.

@@ -35,6 +35,7 @@ impl Trouble {
     }
 
     /// Of two servers that cannot be used, the one that says more: one that answers tells more than one that does not.
+    /// The `other` was there before.
     pub(super) fn or(self, other: Option<Self>) -> Self {
         match other {
             Some(other) if other.rank() >= self.rank() => other,
@@ -43,10 +44,14 @@ impl Trouble {
     }
 
     fn rank(&self) -> u8 {
-        match self {
-            Self::Name { .. } | Self::Unreachable { .. } => 0,
-            Self::Ended { .. } | Self::Unfit(_) => 1 + u8::from(self.will_pass()),
-        }
+        let (kind, what) = match self {
+            Self::Name { what, .. } | Self::Unreachable { what, .. } => (0, *what),
+            Self::Ended { what, why: Failure::TimedOut | Failure::Closed, .. } => (0, *what),
+            Self::Ended { what, .. } => (1 + u8::from(self.will_pass()), *what),
+            Self::Unfit(_) => (1, What::Redis),
+        };
+        // Of Sentinels there are others.
+        2 * kind + u8::from(what == What::Redis)
     }
 }
 
@@ -118,6 +123,8 @@ mod tests {
         let of = |first: Trouble, second: Trouble| second.or(Some(first)).to_string();
         assert!(of(unreachable(), ended(Failure::NoPassword)).contains("password"));
         assert!(of(ended(Failure::NoPassword), unreachable()).contains("password"));
+        let sentinel = Trouble::Ended { what: What::Sentinel, at: "a:1".to_owned(), why: Failure::TimedOut };
+        assert!(of(sentinel, unreachable()).contains("cannot reach redis"));
         let loading = ended(Failure::NotReady(b"LOADING"[..].into()));
         assert!(of(loading, ended(Failure::NoPassword)).contains("LOADING"));
     }

@@ -2,8 +2,8 @@
 
 use gyre_io::redis::{Endpoint, Servers};
 
-use super::{Started, reach};
 use super::server::{Server, redis};
+use super::{Started, reach};
 use crate::discovery::standalone::among;
 use crate::discovery::trouble::What;
 

@@ -86,6 +86,7 @@ fn outcome(options: &TlsOptions, mut server: ServerConnection) -> String {
         Err(Mistake { option, message }) => return format!("{option} {message}"),
     };
     let shard = Shard {
+        option: "address.[0]".to_owned(),
         topology: Topology::Cluster { seeds: Vec::new() },
         auth: Auth { user: String::new(), password: Secret::new(String::new()) },
         db: 0,
