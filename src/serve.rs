@@ -67,11 +67,11 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     use_small_pages();
     gyre_io::probe()?;
     host_check::at_start(&layout)?;
-    let (found_by, found) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, found) = control_plane::finds();
     let (discovery, store) = match store {
         None => (None, None),
         Some(store) => {
-            let (discovery, servers) = discovery::start(store.shards(), found_by)?;
+            let (discovery, servers) = discovery::start(store.shards(), tell)?;
             (Some(discovery), Some(store.store(&settings.node_uid, &servers)?))
         }
     };

@@ -15,12 +15,12 @@ use gyre_engine::rules::Rules;
 use gyre_io::mesh::Port;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
 use self::nodes::{Deed, Nodes};
 use crate::data_plane::{Asker, FromControl, NodeInfo, Parcel, Snapshot, ToControl, ToNodes};
-use crate::discovery::{Discovery, Found};
+use crate::discovery::{Discovery, Found, Tell};
 use crate::settings::Settings;
 
 /// How often work is looked for when no wake-up comes; wake-ups make it prompt, this makes it certain.
@@ -48,10 +48,20 @@ pub(crate) struct ControlOptions {
     /// `None` = there is nothing outside of the process that could be found.
     pub(crate) discovery: Option<Discovery>,
     /// What it finds.
-    pub(crate) found: UnboundedReceiver<Found>,
+    pub(crate) found: Finds,
     pub(crate) shutdown_timeout: Duration,
     /// Reads the configuration again; `Err` = keep the old one.
     pub(crate) reload: Box<dyn Fn() -> anyhow::Result<Rules>>,
+}
+
+/// What discovery has found and the control thread has not seen yet.
+pub(crate) type Finds = UnboundedReceiver<Found>;
+
+/// Both ends of what carries it.
+pub(crate) fn finds() -> (Tell, Finds) {
+    let (sender, finds) = unbounded_channel();
+    // Nobody takes it any more only while the node ends.
+    (Arc::new(move |found| sender.send(found).unwrap_or_default()), finds)
 }
 
 /// Calls `start`, which starts the cores, and runs until SIGINT or SIGTERM, then until the cores have let go of their

@@ -169,6 +169,8 @@ impl Conversation {
             Err(cause) => match cause.kind() {
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => return Ok(false),
                 ErrorKind::Interrupted => {}
+                // The protocol above may know what is behind it.
+                ErrorKind::ConnectionReset => self.wire.closed(&mut |incoming| sort(incoming, answers, messages)),
                 _ => return Err(self.trouble(cause)),
             },
         }

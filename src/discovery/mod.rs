@@ -23,7 +23,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use gyre_io::redis::Servers;
-use tokio::sync::mpsc::UnboundedSender;
 
 use crate::settings::redis::Shard;
 use bell::Bell;
@@ -42,6 +41,9 @@ pub(crate) struct Found {
     pub(crate) servers: Arc<Servers>,
 }
 
+/// Takes what was found, on the thread that found it.
+pub(crate) type Tell = Arc<dyn Fn(Found) + Send + Sync>;
+
 /// A shard whose servers are to be found.
 pub(crate) struct Sought<'a> {
     /// Where the configuration has it: `engine.redis`.
@@ -57,7 +59,7 @@ pub(crate) struct Sought<'a> {
 /// The first shard whose servers cannot be used, by the path of its option, and the remedy.
 pub(crate) fn start<'a>(
     sought: impl Iterator<Item = Sought<'a>>,
-    found: UnboundedSender<Found>,
+    tell: Tell,
 ) -> anyhow::Result<(Discovery, Vec<Arc<Servers>>)> {
     let mut searches = Vec::new();
     let mut servers = Vec::new();
@@ -71,8 +73,8 @@ pub(crate) fn start<'a>(
         let started = if search.is_over() {
             None
         } else {
-            let (servers, found) = (Arc::clone(&servers[shard]), found.clone());
-            Some(thread::start(shard, search, servers, found).context("cannot start a thread of discovery")?)
+            let (servers, tell) = (Arc::clone(&servers[shard]), Arc::clone(&tell));
+            Some(thread::start(shard, search, servers, tell).context("cannot start a thread of discovery")?)
         };
         discovery.bells.push(started);
     }

@@ -10,23 +10,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gyre_io::redis::Servers;
-use tokio::sync::mpsc::UnboundedSender;
 
-use super::Found;
 use super::bell::Bell;
 use super::search::{RETRY, Search, shown};
+use super::{Found, Tell};
 
 /// Least time between two looks. Every core of every node may have doubts several times a second while a server is gone.
 const PAUSE: Duration = Duration::from_millis(250);
 
-pub(super) fn start(
-    shard: usize,
-    search: Search,
-    servers: Arc<Servers>,
-    found: UnboundedSender<Found>,
-) -> io::Result<Arc<Bell>> {
+pub(super) fn start(shard: usize, search: Search, servers: Arc<Servers>, tell: Tell) -> io::Result<Arc<Bell>> {
     let bell = Arc::new(Bell::new()?);
-    let watch = Watch { shard, search, servers, found, bell: Arc::clone(&bell), failures: 0 };
+    let watch = Watch { shard, search, servers, tell, bell: Arc::clone(&bell), failures: 0 };
     thread::Builder::new().name(format!("redis-find-{shard}")).spawn(move || watch.run())?;
     Ok(bell)
 }
@@ -35,7 +29,7 @@ struct Watch {
     shard: usize,
     search: Search,
     servers: Arc<Servers>,
-    found: UnboundedSender<Found>,
+    tell: Tell,
     bell: Arc<Bell>,
     /// Since the last look that succeeded.
     failures: u32,
@@ -48,7 +42,7 @@ impl Watch {
         loop {
             let time = look_at.map(|at| at.saturating_duration_since(Instant::now()));
             self.bell.wait(self.search.listening().map(AsFd::as_fd), time);
-            if self.bell.has_ended() || self.found.is_closed() {
+            if self.bell.has_ended() {
                 return;
             }
             let began = Instant::now();
@@ -106,7 +100,6 @@ impl Watch {
             false => tracing::info!(option, before, now, "redis primary changed"),
         }
         self.servers = Arc::new(servers);
-        // Nobody listens any more only while the node ends.
-        let _ = self.found.send(Found { shard: self.shard, servers: Arc::clone(&self.servers) });
+        (self.tell)(Found { shard: self.shard, servers: Arc::clone(&self.servers) });
     }
 }

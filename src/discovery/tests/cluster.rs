@@ -43,7 +43,7 @@ fn an_address_turns_out_to_be_of_a_cluster() {
     one.now(node("ok", whole.clone()));
     two.now(node("ok", vec![(0, 16_383, two.address)]));
     for address in [format!("{}", one.address), format!("redis+cluster://{}", one.address)] {
-        let mut started = Started::new(&address).unwrap();
+        let started = Started::new(&address).unwrap();
         assert_eq!(ends(&started.servers), [Some(one.address), Some(two.address)]);
         // Nobody but the other node is left to tell.
         one.now(|_| "-ERR going down\r\n".to_owned());
@@ -63,7 +63,7 @@ fn a_node_that_says_the_cluster_is_down_knows_less() {
     assert_eq!(ends(&Started::new(&both).unwrap().servers), [Some(two.address); 2]);
     // All of them say so: it has to do.
     two.now(node("fail", vec![(0, 16_382, two.address)]));
-    let mut started = Started::new(&format!("redis+cluster://{}", two.address)).unwrap();
+    let started = Started::new(&format!("redis+cluster://{}", two.address)).unwrap();
     assert_eq!(ends(&started.servers), [Some(two.address), None]);
     // And nobody needs to doubt it.
     two.now(node("ok", vec![(0, 16_383, two.address)]));

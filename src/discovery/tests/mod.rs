@@ -5,10 +5,11 @@ mod sentinel;
 mod server;
 mod standalone;
 
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use gyre_io::redis::Servers;
 
@@ -41,22 +42,23 @@ fn reach(what: What) -> Reach {
 struct Started {
     discovery: Discovery,
     servers: Servers,
-    found: UnboundedReceiver<Found>,
+    found: Receiver<Found>,
 }
 
 impl Started {
     fn new(address: &str) -> Result<Self, String> {
-        let (sender, found) = unbounded_channel();
+        let (sender, found) = channel();
+        let tell = Arc::new(move |found| sender.send(found).unwrap_or_default());
         let shards = shards(&json!({"address": [address]}));
         let sought = shards.iter().map(|shard| Sought { section: "engine.redis", prefix: "p", shard });
-        match start(sought, sender) {
+        match start(sought, tell) {
             Ok((discovery, servers)) => Ok(Self { discovery, servers: (*servers[0]).clone(), found }),
             Err(error) => Err(format!("{error:#}")),
         }
     }
 
     /// What is told next.
-    fn next(&mut self) -> Servers {
+    fn next(&self) -> Servers {
         eventually("servers that were found", || self.found.try_recv().ok().map(|found| (*found.servers).clone()))
     }
 }

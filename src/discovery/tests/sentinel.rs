@@ -1,6 +1,10 @@
 //! A primary that Sentinels name.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::TryRecvError;
+use std::time::Instant;
 
 use gyre_io::redis::{Endpoint, Servers};
 
@@ -85,11 +89,34 @@ fn a_doubt_finds_the_new_primary() {
     let (old, new) = (server("master"), server("master"));
     let second = Server::start(sentinel(new.address, Vec::new()));
     let first = Server::start(sentinel(old.address, vec![second.address]));
-    let mut started = Started::new(&address(&[first.address])).unwrap();
+    let started = Started::new(&address(&[first.address])).unwrap();
     assert_eq!(started.servers, one(&old));
     first.now(|_| "-ERR going down\r\n".to_owned());
     started.discovery.doubt(0);
     assert_eq!(started.next(), one(&new));
+}
+
+/// While a server is gone every core doubts all the time. Sentinels and name services must not notice how many there are.
+#[test]
+fn many_doubts_are_few_looks() {
+    let primary = server("master");
+    let looks = Arc::new(AtomicU32::new(0));
+    let (counted, answers) = (Arc::clone(&looks), sentinel(primary.address, Vec::new()));
+    let server = Server::start(move |command| {
+        counted.fetch_add(u32::from(command.starts_with("SENTINEL GET")), Ordering::Relaxed);
+        answers(command)
+    });
+    let began = Instant::now();
+    let started = Started::new(&address(&[server.address])).unwrap();
+    eventually("three looks", || {
+        started.discovery.doubt(0);
+        (looks.load(Ordering::Relaxed) > 3).then_some(())
+    });
+    let most = 2 + began.elapsed().as_millis() / 250;
+    assert!(u128::from(looks.load(Ordering::Relaxed)) <= most, "{looks:?} of {most}");
+    // And none any more once nobody listens: the thread has ended.
+    drop(started.discovery);
+    eventually("end", || matches!(started.found.try_recv(), Err(TryRecvError::Disconnected)).then_some(()));
 }
 
 /// Failovers are announced; a node that does not listen notices them seconds later.
