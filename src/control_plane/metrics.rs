@@ -200,8 +200,11 @@ fn per_core(page: &mut Page, cores: &[&Snapshot]) {
     }
 }
 
+/// What a sample shows of one store.
+type StoreValue = fn(&StoreStats) -> u64;
+
 fn redis(page: &mut Page, cores: &[&Snapshot]) {
-    const ERRORS: [(&str, fn(&StoreStats) -> u64); 4] = [
+    const ERRORS: [(&str, StoreValue); 4] = [
         ("connection", |s| s.lost_for_messages),
         ("silence", |s| s.silences),
         ("subscribe", |s| s.subscriptions_refused),
@@ -213,7 +216,7 @@ fn redis(page: &mut Page, cores: &[&Snapshot]) {
     for (error, of) in ERRORS {
         page.sample(name, &[("broker_name", ""), ("error", error)], stores().map(of).sum());
     }
-    const SERIES: [(&str, &str, &str, fn(&StoreStats) -> u64); 6] = [
+    const SERIES: [(&str, &str, &str, StoreValue); 6] = [
         ("gyre_redis_up", "gauge", "1 = all connections of the core to Redis are ready.", |s| s.is_up.into()),
         ("gyre_redis_in_flight", "gauge", "Commands that wait for their answer.", |s| s.in_flight as u64),
         ("gyre_redis_connections_lost_total", "counter", "Connections for commands lost, or not made.", |s| {

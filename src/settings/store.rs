@@ -4,11 +4,11 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use gyre_engine::scripts::{Keys, Tagging};
 use gyre_io::redis::{Outages, Servers, ShardOptions};
 
-use super::redis::{Mistake, RedisOptions};
+use super::redis::RedisOptions;
 use crate::config::types::{Config, EngineType, Redis};
 use crate::data_plane::{PresenceOptions, StoreOptions, StoreShard};
 use crate::discovery::Sought;
@@ -90,11 +90,13 @@ impl StoreSettings {
                 Servers::One(_) => Tagging::Standalone,
                 Servers::Cluster(_) => Tagging::Cluster,
             };
+            let tls = shard.tls.as_ref().map(|tls| tls.client("tls").map_err(|mistake| mistake.in_section(section)));
+            let tls = tls.transpose()?;
             shards.push(StoreShard {
                 options: ShardOptions {
                     handshake: shard.handshake(),
                     connect_timeout_ms: shard.connect_timeout_ms,
-                    tls: None,
+                    tls,
                     seed: 0,
                     outages: Arc::clone(&outages),
                 },
@@ -123,6 +125,6 @@ impl StoreSettings {
 
 fn section(path: &'static str, redis: &Redis) -> anyhow::Result<Section> {
     let options = RedisOptions::new(redis);
-    let options = options.map_err(|Mistake { option, message }| anyhow!("{path}.{option}: {message}"))?;
+    let options = options.map_err(|mistake| mistake.in_section(path))?;
     Ok(Section { path, options })
 }

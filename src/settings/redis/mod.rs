@@ -17,6 +17,7 @@ pub(crate) use endpoint::Endpoint;
 
 use crate::config::types::{Redis, Secret, Tls};
 use address::{Address, Kind};
+use anyhow::anyhow;
 use gyre_io::redis::Handshake;
 use limits::{database, timeout_ms};
 
@@ -113,6 +114,13 @@ pub(crate) struct Mistake {
     pub(crate) option: String,
     /// What is wrong or was expected; quotes nothing that may be secret.
     pub(crate) message: String,
+}
+
+impl Mistake {
+    /// The error, with the path of the `redis` object.
+    pub(crate) fn in_section(self, section: &str) -> anyhow::Error {
+        anyhow!("{section}.{}: {}", self.option, self.message)
+    }
 }
 
 impl RedisOptions {
