@@ -196,7 +196,8 @@ fn real_cluster() {
     for (number, channel) in channels.iter().enumerate() {
         let key = format!("gyre:{run}:{{{number}}}:list");
         let Some(Endpoint::Internet(at)) = map.primary_of(gyre_io::redis::slot_of(key.as_bytes())) else { panic!() };
-        let kept = ask(*at, &["LRANGE", &key, "0", "-1"]).unwrap().into_array().unwrap();
+        let kept = ask(*at, &["LRANGE", &key, "0", "-1"]).unwrap().into_result();
+        let kept = kept.unwrap_or_else(|error| panic!("{key} at {at}: {error:?}")).into_array().unwrap();
         let kept: Vec<u64> = kept.iter().map(|one| one.as_int().unwrap() as u64).collect();
         let disorder = kept.windows(2).find(|pair| pair[0] >= pair[1]);
         assert_eq!(disorder, None, "{number}: order");

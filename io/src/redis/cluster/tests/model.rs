@@ -257,10 +257,9 @@ impl World {
         self.servers.push(Server { is_alive: true, knows_script: false, belief, pipeline: VecDeque::new() });
         self.servers[dead].is_alive = false;
         for slot in &mut self.slots {
-            let heirs = |server: usize| if server == dead { heir } else { server };
-            slot.owner = heirs(slot.owner);
-            slot.to = slot.to.map(heirs);
-            slot.keys = slot.keys.map(heirs);
+            for place in slot.keys.iter_mut().chain([&mut slot.owner]).chain(&mut slot.to) {
+                *place = if *place == dead { heir } else { *place };
+            }
         }
         self.lose(dead);
         let node = self.router.nodes().iter().find(|(_, endpoint, _)| **endpoint == at(dead as u16 + 1));
