@@ -25,6 +25,8 @@ pub(super) struct State {
     /// A node that does not answer.
     pub(super) silent: Option<usize>,
     log: Vec<(usize, String, String)>,
+    /// Where a script is known.
+    loaded: Vec<usize>,
     refused: usize,
     subscribed: Vec<usize>,
 }
@@ -82,12 +84,12 @@ impl Nodes {
         tell(&mut self.state.lock().unwrap())
     }
 
-    /// Every `SET` that had an effect: where, key, value.
+    /// Every command that had an effect: where, key, value.
     pub(super) fn log(&self) -> Vec<(usize, String, String)> {
         self.tell(|state| state.log.clone())
     }
 
-    /// How many commands were redirected.
+    /// How many commands were refused.
     pub(super) fn refused(&self) -> usize {
         self.tell(|state| state.refused)
     }
@@ -130,9 +132,15 @@ fn serve(stream: TcpStream, place: usize, state: &Mutex<State>, ports: &[u16]) {
                      >3\r\n$7\r\nmessage\r\n${length}\r\n{name}\r\n$5\r\nhello\r\n"
                 )
             }
-            _ => {
+            "SCRIPT" => {
+                state.lock().unwrap().loaded.push(place);
+                "+OK\r\n".to_owned()
+            }
+            // A key and a value are the last parts of all others.
+            name => {
                 let asked = std::mem::take(&mut asking);
-                match state.lock().unwrap().set(place, asked, &parts[1], &parts[2], ports) {
+                let [.., key, value] = &parts[..] else { panic!("{parts:?}") };
+                match state.lock().unwrap().act(place, asked, name, key, value, ports) {
                     Some(answer) => answer,
                     None => continue,
                 }
@@ -145,7 +153,7 @@ fn serve(stream: TcpStream, place: usize, state: &Mutex<State>, ports: &[u16]) {
 }
 
 impl State {
-    fn set(&mut self, place: usize, asked: bool, key: &str, value: &str, ports: &[u16]) -> Option<String> {
+    fn act(&mut self, place: usize, asked: bool, name: &str, key: &str, value: &str, ports: &[u16]) -> Option<String> {
         let slot = slot_of(key.as_bytes());
         let elsewhere = |places: &HashMap<u16, usize>| places.get(&slot).copied().filter(|at| *at != place);
         if self.silent == Some(place) {
@@ -162,9 +170,14 @@ impl State {
         } else if self.try_again > 0 {
             self.try_again -= 1;
             Some("TRYAGAIN Multiple keys request during rehashing of slot".to_owned())
+        } else if name == "EVALSHA" && !self.loaded.contains(&place) {
+            Some("NOSCRIPT No matching script. Please use EVAL.".to_owned())
         } else {
             None
         };
+        if name == "EVAL" {
+            self.loaded.push(place);
+        }
         self.refused += usize::from(refusal.is_some());
         Some(match refusal {
             Some(text) => format!("-{text}\r\n"),
