@@ -69,7 +69,13 @@ impl Outlet for Hands<'_> {
 
     fn store(&mut self, ticket: Ticket, channel: &str, call: StoreCall<'_>) -> bool {
         let now_ms = self.driver.now_ms();
-        self.store.as_deref_mut().is_some_and(|store| store.ask(ticket, channel, call, now_ms))
+        let Some(store) = self.store.as_deref_mut() else { return false };
+        let is_taken = store.ask(ticket, channel, call, now_ms);
+        if store.has_own_answers() {
+            // No socket will wake the core for them.
+            self.driver.wake_within(std::time::Duration::ZERO);
+        }
+        is_taken
     }
 
     fn is_congested(&self) -> bool {

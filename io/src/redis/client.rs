@@ -36,6 +36,9 @@ pub struct ClientOptions {
     pub outages: Arc<Outages>,
 }
 
+/// Of what is said only to prepare a server for what follows; owners use other tokens.
+pub(super) const NOBODY: u64 = u64::MAX;
+
 /// What the owner is told.
 #[derive(Debug)]
 pub enum Event {
@@ -58,6 +61,8 @@ pub enum Event {
 /// See the module.
 pub struct Client {
     options: ClientOptions,
+    /// Those that were called by now.
+    scripts: Vec<&'static Script>,
     commands: Lane,
     messages: Lane,
 }
@@ -67,7 +72,7 @@ impl Client {
     pub fn new(options: ClientOptions) -> Self {
         let commands = Lane::new(options.seed, Arc::clone(&options.outages));
         let messages = Lane::new(options.seed.rotate_left(32), Arc::clone(&options.outages));
-        Self { options, commands, messages }
+        Self { options, scripts: Vec::new(), commands, messages }
     }
 
     /// Whether a connection of the driver is this client's.
@@ -127,6 +132,9 @@ impl Client {
         arguments: u32,
         write: impl FnOnce(&mut Command<'_>),
     ) -> Result<(), SendError> {
+        if !self.scripts.iter().any(|known| std::ptr::eq(*known, script)) {
+            self.scripts.push(script);
+        }
         let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
         opened(&mut self.commands)?.send_script(token, deadline_ms, script, arguments, write)
     }
@@ -168,8 +176,30 @@ impl Client {
 
     /// `Handler::bytes`.
     pub fn bytes(&mut self, driver: &mut Driver, conn: ConnId, data: &[u8], events: &mut impl FnMut(Event)) {
+        let mut is_new = false;
         if let Some((lane, what)) = lane_of(&mut self.commands, &mut self.messages, conn) {
-            lane.bytes(driver, &self.options.endpoint, data, &mut |told| events(event(what, told)));
+            lane.bytes(driver, &self.options.endpoint, data, &mut |told| {
+                is_new |= matches!((what, &told), (Use::Commands, Told::Up));
+                match told {
+                    Told::Heard(Incoming::Reply { token: NOBODY, .. }) => {}
+                    told => events(event(what, told)),
+                }
+            });
+        }
+        if is_new {
+            self.load_scripts(driver.now_ms());
+        }
+    }
+
+    /// A server that was started anew, or was a replica, knows no script: it gets all of them before the first call, since
+    /// a call that is refused is overtaken by those behind it.
+    fn load_scripts(&mut self, now_ms: u64) {
+        let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
+        if let Some(connection) = self.commands.open() {
+            for script in &self.scripts {
+                // If it is not taken, the script is still called by its text.
+                let _ = connection.send(NOBODY, deadline_ms, |out| script.load(out));
+            }
         }
     }
 
@@ -203,6 +233,7 @@ pub(super) fn event(what: Use, told: Told) -> Event {
         Told::Up => Event::Up(what),
         Told::Down => Event::Down(what),
         Told::Heard(Incoming::Reply { token, reply }) => Event::Reply(token, reply),
+        // Should it be nobody's, nobody misses it.
         Told::Heard(Incoming::Failed { token, sent, .. }) => Event::Failed(token, sent),
         Told::Heard(Incoming::Message { channel, payload, .. }) => Event::Message(channel, payload),
         Told::Heard(Incoming::Subscribed { channel, .. }) => Event::Subscribed(channel),

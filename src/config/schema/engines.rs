@@ -5,7 +5,7 @@ use super::*;
 
 pub(super) const ENGINE: &[Field] = &[
     text("type", "memory", "Where Pub/Sub, history and presence live: memory or redis.").honoured(),
-    object("redis", ENGINE_REDIS, "The Redis engine."),
+    object("redis", ENGINE_REDIS, "The Redis engine.").honoured(),
 ];
 
 const ENGINE_REDIS: &[Field] = &[
@@ -38,7 +38,7 @@ const REDIS_SCALING: &[Field] = &[
 pub(super) const BROKER: &[Field] = &[
     boolean("enabled", "Replaces the Pub/Sub and history half of the engine.").honoured(),
     text("type", "memory", "memory, redis, nats or postgres.").honoured(),
-    object("redis", BROKER_REDIS, "The Redis broker."),
+    object("redis", BROKER_REDIS, "The Redis broker.").honoured(),
     object("nats", NATS, "The NATS broker."),
     object("postgres", POSTGRES, "The PostgreSQL broker."),
     field("redisnats", Kind::Opaque, "Unreleased broker.").hidden(),
@@ -71,7 +71,7 @@ const NATS: &[Field] = &[
 pub(super) const PRESENCE_MANAGER: &[Field] = &[
     boolean("enabled", "Replaces the presence half of the engine.").honoured(),
     text("type", "memory", "memory or redis.").honoured(),
-    object("redis", PRESENCE_MANAGER_REDIS, "The Redis presence manager."),
+    object("redis", PRESENCE_MANAGER_REDIS, "The Redis presence manager.").honoured(),
 ];
 
 const PRESENCE_MANAGER_REDIS: &[Field] = &[

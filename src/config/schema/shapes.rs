@@ -48,8 +48,8 @@ pub(super) const REDIS: &[Field] = &[
     text("sentinel_password", "", "Password towards Sentinel.").honoured(),
     text("sentinel_client_name", "", "Name that connections announce to Sentinel.").honoured(),
     text("sentinel_master_name", "", "Name of the monitored primary; needed in Sentinel mode.").honoured(),
-    object("tls", DIAL_TLS, "TLS towards Redis."),
-    object("sentinel_tls", DIAL_TLS, "TLS towards Sentinel."),
+    object("tls", DIAL_TLS, "TLS towards Redis.").honoured(),
+    object("sentinel_tls", DIAL_TLS, "TLS towards Sentinel.").honoured(),
     object("replica_client", &[boolean("enabled", "Keeps connections to replicas too.")], "Connections to replicas."),
 ];
 

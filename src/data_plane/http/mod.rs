@@ -19,6 +19,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::Core;
+use super::store::Store;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
@@ -54,6 +55,16 @@ async fn route(
     }
     if path == settings.health_path.as_deref() {
         return json(StatusCode::OK, Bytes::from_static(b"{}"));
+    }
+    if settings.health_path.is_some() && path == Some("/ready") {
+        let is_up = core.store.borrow().as_ref().is_none_or(Store::is_up);
+        return match is_up && !core.is_shutting_down.get() {
+            true => json(StatusCode::OK, Bytes::from_static(b"{}")),
+            false => json(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Bytes::from_static(br#"{"reason":"no connection to redis, or shutting down"}"#),
+            ),
+        };
     }
     if path == settings.metrics_path.as_deref() {
         if request.method() != Method::GET && request.method() != Method::HEAD {

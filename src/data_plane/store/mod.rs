@@ -239,6 +239,11 @@ impl Store {
         self.events.is_empty() && self.shards.iter().all(|shard| shard.in_flight() == 0)
     }
 
+    /// There are answers of this process itself, for the next turn.
+    pub(super) fn has_own_answers(&self) -> bool {
+        !self.own.is_empty()
+    }
+
     /// What has happened so far, and how things are now.
     pub(super) fn stats(&self) -> StoreStats {
         let in_flight = self.shards.iter().map(Shard::in_flight).sum();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gyre_proto::ids::ConnId;
 
-use super::client::{Event, event};
+use super::client::{Event, NOBODY, event};
 use super::command::Command;
 use super::connection::{Incoming, SendError};
 use super::lane::{Endpoint, Lane, Told, Use};
@@ -44,9 +44,6 @@ pub(super) struct Cluster {
     /// Whom `messages` is to. None: there is nobody.
     messages_at: Option<Endpoint>,
 }
-
-/// Of what is said only to prepare the node for what follows. Commands have the numbers of their places, far below.
-const NOBODY: u64 = u64::MAX;
 
 impl Cluster {
     pub(super) fn new(options: ShardOptions, map: Arc<SlotMap>) -> Self {
