@@ -157,6 +157,13 @@ impl Search {
                     Some(Servers::Cluster(_)) | None => None,
                 };
                 let (conversation, server) = standalone::look(&self.reach, endpoint, in_use)?;
+                // Keys have other names in a cluster, and the node has begun with those of one server.
+                if server.is_cluster && in_use.is_some() {
+                    let at = conversation.place();
+                    return Err(Trouble::Unfit(format!(
+                        "redis at {at} has become a node of a cluster; restart the node to use it as one"
+                    )));
+                }
                 // One address is enough to know a cluster.
                 if server.is_cluster {
                     let mut cluster = Cluster::new(vec![endpoint.clone()]);
