@@ -23,6 +23,9 @@ use crate::settings::Settings;
 /// How long a core that is shutting down may not have noticed that nothing is left.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 
+/// How long a core that is starting may not have noticed that the others are ready.
+const START_LOOK: Duration = Duration::from_millis(5);
+
 /// See the module.
 pub(crate) struct CoreHandler {
     core: Rc<Core>,
@@ -33,8 +36,8 @@ pub(crate) struct CoreHandler {
     /// In a row, with at most half of them.
     snapshots_below_peak: u32,
     has_reported_drained: bool,
-    /// The store was there once.
-    has_been_up: bool,
+    /// Clients wait until the stores of all cores are there.
+    is_starting: bool,
     /// What the store has for the control thread.
     for_control: Vec<ForControl>,
 }
@@ -79,7 +82,7 @@ impl CoreHandler {
             connections_peak: 0,
             snapshots_below_peak: 0,
             has_reported_drained: false,
-            has_been_up: false,
+            is_starting: true,
             for_control: Vec::new(),
         }
     }
@@ -109,9 +112,11 @@ impl CoreHandler {
             let Some(store) = &mut *store else { return };
             store.turn(driver);
             store.doubts().for_each(|shard| self.core.tell_control(ToControl::Doubt(shard)));
-            // Who connects at once must not be told of an outage that is none.
-            self.has_been_up |= store.is_up() || driver.now_ms() >= STORE_UP_MS;
-            driver.hold_accepts(!self.has_been_up);
+            self.is_starting = self.is_starting && store.is_starting() && driver.now_ms() < STORE_UP_MS;
+            driver.hold_accepts(self.is_starting);
+            if self.is_starting {
+                driver.wake_within(START_LOOK);
+            }
         }
         let mut for_control = std::mem::take(&mut self.for_control);
         self.core.with_driver(driver, |engine, hands| hand_over(engine, hands, &mut for_control));

@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use anyhow::Context as _;
 use gyre_engine::scripts::{Keys, Tagging};
@@ -82,7 +83,7 @@ impl StoreSettings {
     ///
     /// # Errors
     /// A prefix that would tear the keys of a channel apart in a cluster; TLS options that cannot be used.
-    pub(crate) fn store(&self, node_uid: &str, servers: &[Arc<Servers>]) -> anyhow::Result<StoreOptions> {
+    pub(crate) fn store(&self, node_uid: &str, cores: u16, servers: &[Arc<Servers>]) -> anyhow::Result<StoreOptions> {
         let mut shards = Vec::new();
         let outages = Arc::<Outages>::default();
         for (Sought { section, prefix, shard }, servers) in self.shards().zip(servers) {
@@ -119,6 +120,7 @@ impl StoreSettings {
             },
             prefix: self.broker.options.prefix.clone(),
             node_uid: node_uid.to_owned(),
+            unready: Arc::new(AtomicUsize::new(usize::from(cores))),
         })
     }
 }

@@ -14,6 +14,7 @@ use super::connection::SendError;
 use super::handshake::Handshake;
 use super::lane::{Endpoint, Use};
 use super::outages::Outages;
+use super::reply::Reply;
 use super::script::Script;
 use super::tls::Tls;
 use crate::driver::{Closed, Driver};
@@ -259,10 +260,14 @@ impl Way {
     }
 }
 
-/// A server that is gone may have been replaced by another.
+/// A server that is gone, or that takes no writes any more, may have been replaced by another.
 fn noticing<'a>(doubt: &'a mut bool, events: &'a mut impl FnMut(Event)) -> impl FnMut(Event) + 'a {
     move |event| {
-        *doubt |= matches!(event, Event::Down(_));
+        *doubt |= match &event {
+            Event::Down(_) => true,
+            Event::Reply(_, Reply::Error(error)) => matches!(error.code(), "READONLY" | "MASTERDOWN"),
+            _ => false,
+        };
         events(event);
     }
 }

@@ -16,6 +16,7 @@ mod stats;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gyre_engine::scripts::{Keys, shard_of};
 use gyre_engine::{StoreReply, Ticket};
@@ -47,6 +48,8 @@ pub(super) struct Store {
     stats: StoreStats,
     /// By shard.
     silences: Vec<Silence>,
+    unready: Arc<AtomicUsize>,
+    has_been_up: bool,
     next_look_ms: u64,
     /// Names and a payload being put together.
     first: Vec<u8>,
@@ -65,6 +68,8 @@ pub(crate) struct StoreOptions {
     /// Starts the names of what nodes tell each other.
     pub(crate) prefix: String,
     pub(crate) node_uid: String,
+    /// Cores that have not been connected to everything yet, of all that make a store of this.
+    pub(crate) unready: Arc<AtomicUsize>,
 }
 
 impl StoreOptions {
@@ -142,6 +147,8 @@ impl Store {
             refusals: Refusals::default(),
             stats: StoreStats::default(),
             silences: options.shards.iter().map(|_| Silence::default()).collect(),
+            unready: options.unready,
+            has_been_up: false,
             next_look_ms: 0,
             first: Vec::new(),
             name: Vec::new(),
@@ -248,6 +255,16 @@ impl Store {
     pub(super) fn stats(&self) -> StoreStats {
         let in_flight = self.shards.iter().map(Shard::in_flight).sum();
         StoreStats { refused: self.refusals.total(), in_flight, is_up: self.is_up(), ..self.stats.clone() }
+    }
+
+    /// Whether the store of some core has not been connected to everything yet: whoever connects now, on whichever core,
+    /// might be told of an outage that is none.
+    pub(super) fn is_starting(&mut self) -> bool {
+        if !self.has_been_up && self.is_up() {
+            self.has_been_up = true;
+            self.unready.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.unready.load(Ordering::Relaxed) > 0
     }
 
     /// Every connection is ready.
