@@ -50,6 +50,15 @@ fn nodes_find_each_other_and_notice_who_is_gone() {
     world.hears(1);
     world.pass(100, 10);
     assert_eq!(world.known(1), ["node0"], "it asks who is there");
+    // Also when it knows some.
+    world.is_deaf = Some(1);
+    let started = world.started(2);
+    world.nodes[2] = Some(started);
+    world.pass(100, 10);
+    world.is_deaf = None;
+    world.hears(1);
+    world.pass(100, 10);
+    assert_eq!(world.known(1), ["node0", "node2"]);
 }
 
 /// The caller would believe a kick or a count that has not happened.

@@ -22,10 +22,14 @@ def shared_redis():
         yield server
 
 
-def started(redis, count=2, **changes):
-    """Nodes of several core counts over one Redis; whoever calls this ends them."""
-    engine = {"type": "redis", "redis": {"address": redis.address}}
-    nodes = [Gyre({"engine": engine, "node": {"name": f"node{n}"}, **changes}, cores=1 + n % 2) for n in range(count)]
+def over(*shards, name):
+    """Configuration of a node over these shards."""
+    return {"engine": {"type": "redis", "redis": {"address": [redis.address for redis in shards]}}, "node": {"name": name}}
+
+
+def started(*shards, count=2):
+    """Nodes of several core counts over the same shards; whoever calls this ends them."""
+    nodes = [Gyre(over(*shards, name=f"node{n}"), cores=1 + n % 2) for n in range(count)]
     try:
         for node in nodes:
             node.start()
@@ -116,7 +120,7 @@ def test_H14_info_shows_all_nodes(pair, fresh):
 
 def test_H14_a_new_node_knows_all_at_once(pair, shared_redis):
     # Each deployment would show a cluster with holes for seconds.
-    third = Gyre({"engine": {"type": "redis", "redis": {"address": shared_redis.address}}, "node": {"name": "node2"}})
+    third = Gyre(over(shared_redis, name="node2"))
     try:
         third.start()
         eventually(lambda: names(third) == ["node0", "node1", "node2"], within=2, what="all nodes")
@@ -298,6 +302,28 @@ def test_J20_without_redis(breakable):
             eventually(lambda: names(node) == ["node0", "node1"], within=8, what="both nodes")
         assert first.api("disconnect", user="42") == {}
         assert there.closed(2) == (3503, "force disconnect")
+
+
+def test_J20_one_shard_of_two_is_enough():
+    # Losing one Redis would cut the nodes off from each other although another one works.
+    with RedisServer() as one, RedisServer() as two:
+        nodes = first, second = started(one, two)
+        wires = [Wire.connected(second, f"user{n}") for n in range(20)]
+        try:
+            for n in range(10):
+                first.api("disconnect", user=f"user{n}")
+            one.kill()
+            # What is on its way to a Redis that dies fails, and only that.
+            eventually(lambda: "error" not in first.api_reply("disconnect", {"user": "nobody"}), what="a broadcast")
+            for n in range(10, 20):
+                first.api("disconnect", user=f"user{n}")
+            assert [wire.closed(5) for wire in wires] == [(3503, "force disconnect")] * 20
+            assert names(first) == names(second) == ["node0", "node1"]
+            assert first.api("channels")["channels"] == {}
+        finally:
+            for wire in wires:
+                wire.__exit__()
+            end(nodes)
 
 
 def test_J20_stopping_without_redis(breakable):
