@@ -54,7 +54,8 @@ fn nodes_find_each_other_and_notice_who_is_gone() {
     world.is_deaf = Some(1);
     let started = world.started(2);
     world.nodes[2] = Some(started);
-    world.pass(100, 10);
+    // The new one has announced itself twice, and knows node 1 by now.
+    world.pass(3_200, 10);
     world.is_deaf = None;
     world.hears(1);
     world.pass(100, 10);
