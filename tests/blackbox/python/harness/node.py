@@ -99,7 +99,10 @@ class Gyre:
 
     def start(self):
         """Starts the process and waits until /health answers."""
-        self.spawn()
+        return self.spawn().wait_ready()
+
+    def wait_ready(self):
+        """Until /health answers; fails if the process ends instead."""
         eventually(self._is_ready, within=START_WITHIN_S, what="answer of /health")
         return self
 
@@ -159,6 +162,11 @@ class Gyre:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")
+
+    def cpu_s(self):
+        """Processor time of the process so far, of all its threads."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     # ---- HTTP
 

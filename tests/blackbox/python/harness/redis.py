@@ -53,12 +53,9 @@ class RedisServer:
 
     def start(self):
         """Starts the process, again after `stop` or `kill`, and waits until it answers PING."""
-        arguments = [SERVER]
-        for name, value in self.options.items():
-            arguments += ["--" + name.replace("_", "-"), str(value)]
         with open(self.dir / "log", "ab") as log:
             self.process = subprocess.Popen(
-                arguments,
+                self._arguments(),
                 executable=program(),
                 cwd=self.dir,
                 stdin=subprocess.DEVNULL,
@@ -68,6 +65,12 @@ class RedisServer:
             )
         eventually(self._is_ready, within=START_WITHIN_S, what="answer of Redis")
         return self
+
+    def _arguments(self):
+        arguments = [SERVER]
+        for name, value in self.options.items():
+            arguments += ["--" + name.replace("_", "-"), str(value)]
+        return arguments
 
     def _is_ready(self):
         code = self.process.poll()
