@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+import redis
 from harness import Gyre, Wire, eventually, free_port, running
 from harness.checker import Follower, Publisher, judge
 from harness.fault import FaultProxy
@@ -18,13 +19,14 @@ from harness.redis import RedisServer
 from harness.several import QUICK, on_redis, several
 
 # Pings of clients often enough to see them during a short outage.
-LIVELY = merged(QUICK, {"client": {"ping_interval": "2s", "pong_timeout": "1s"}})
+LIVELY = merged(QUICK, {"client": {"ping_interval": "2s", "pong_timeout": "1.9s"}})
 ANSWERED_WITHIN_S = 6
 # From Redis' first answer until a node has reconnected and resubscribed.
 BACK_WITHIN_S = 8
 # What the reference documents for an ACL user.
 DOCUMENTED = """hello auth select ping client|setname client|setinfo evalsha eval script|load publish subscribe unsubscribe
 xadd xrange xrevrange del expire hget hmget hset hincrby hdel hgetall hlen hexists zadd zrem zrangebyscore zremrangebyscore"""
+SINCE_7_2 = {"client|setinfo"}
 
 
 def timed(call):
@@ -34,14 +36,16 @@ def timed(call):
 
 
 def complaints(node, since=0):
-    """Log lines at warn and above."""
-    return [entry for entry in node.logs() if entry["level"] in ("warn", "error")][since:]
+    """Log lines at warn and above, but for what is said about the machine."""
+    found = [entry for entry in node.logs() if entry["level"] in ("warn", "error")]
+    return [entry for entry in found if "tuning hints" not in entry["message"]][since:]
 
 
-def works(node, channel):
-    """Whether the node publishes again; for `eventually`."""
-    reply = node.api_reply("publish", {"channel": channel, "data": 0})
-    assert "error" not in reply, reply
+def works(node, prefix):
+    """Whether the node publishes again, all cores of it; for `eventually`. The channels are nobody else's."""
+    for number in range(20):
+        reply = node.api_reply("publish", {"channel": f"{prefix}.{number}", "data": 0})
+        assert "error" not in reply, reply
     return True
 
 
@@ -150,13 +154,16 @@ def test_J05_J06_outage_and_return(fresh, kept):
                 assert code == 100 and took < ANSWERED_WITHIN_S
             assert listener.error(publish={"channel": plain, "data": 1}) == 100
             assert listener.call(unsubscribe={"channel": plain})["unsubscribe"] == {}
-            code = listener.error(subscribe={"channel": plain})
-            assert code == 100
+            # The node may still hear the channel, then the subscription is as good as one that never ended.
+            again = listener.call(subscribe={"channel": plain})
+            assert "subscribe" in again or again["error"]["code"] == 100, again
         before = [len(complaints(node)) for node in nodes]
         # The node's own work: nobody publishes now.
         publisher.stop()
         quiet_from = [node.cpu_s() for node in nodes]
-        time.sleep(max(0, began + 6 - time.monotonic()))
+        while time.monotonic() < began + 6:
+            listener.quiet(0.2)
+            member.quiet(0.2)
         quiet_s = time.monotonic() - began
         for number, node in enumerate(nodes):
             assert node.cpu_s() - quiet_from[number] < 0.15 * quiet_s, "a busy loop"
@@ -164,20 +171,21 @@ def test_J05_J06_outage_and_return(fresh, kept):
             assert node.memory_bytes() < memory[number] + (16 << 20)
             found = complaints(node, logged[number])
             assert found, "an outage must be in the log"
-            about_redis = [entry for entry in found if f":{server.port}" in str(entry) or "redis" in str(entry).lower()]
-            assert about_redis and len(about_redis) <= 2, f"one line per streak: {about_redis}"
             assert len(complaints(node)) == before[number], "the log grows during an outage"
             assert followers[number].pings >= pings[number] + 2, "clients are pinged"
             assert not followers[number].closes
-            assert metric(node, "centrifugo_broker_redis_pub_sub_errors") > 0
 
         server.start()
         for node in nodes:
             eventually(lambda node=node: works(node, fresh("recovery")), within=BACK_WITHIN_S, what="publishing again")
+        listener.quiet(0.01)
+        member.quiet(0.01)
         with Publisher(nodes, channels, every_s=0.002, count=200) as after:
             after.wait()
             assert not after.failed
             judge(followers, [publisher, after])
+        listener.quiet(0.01)
+        member.quiet(0.01)
         for follower in followers:
             assert not follower.closes
             jumps = [jump for stream in follower.streams.values() for jump in stream.jumps]
@@ -186,7 +194,8 @@ def test_J05_J06_outage_and_return(fresh, kept):
             else:
                 assert {before[0] != after[0] for before, after in jumps} == {True}
                 assert all(stream.jumps for stream in follower.streams.values())
-        listener.subscribe(plain)
+        if "error" in again:
+            listener.subscribe(plain)
         nodes[1].publish(plain, "back")
         assert listener.data() == "back"
         # Presence was not renewed meanwhile; the next tick brings it back, without a join.
@@ -283,10 +292,49 @@ def test_all_channels_are_heard_again(fresh):
         assert len([name for name in before if prefix in name]) == 3000
         admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         eventually(lambda: set(admin.pubsub_channels("*")) == before, within=5, what="the same set of channels")
-        eventually(lambda: works(node, prefix), what="publishing")
+        eventually(lambda: works(node, fresh("open")), what="publishing")
         for number, wire in enumerate(wires):
             node.publish(names[number * 100 + 99], number)
             assert wire.data() == number
+
+
+def test_one_log_line_per_streak(fresh):
+    # One outage would be hundreds of lines on a large machine, and the reason of the next one drowned.
+    with RedisServer() as server, running(on_redis(server.address, QUICK), cores=4) as node, Wire.connected(node) as wire:
+        for namespace in ("recovery", "members", "open"):
+            wire.subscribe(fresh(namespace))
+        for _ in range(2):
+            logged = len(complaints(node))
+            server.kill()
+            eventually(lambda: complaints(node, logged), within=6, what="log line")
+            for _ in range(10):
+                node.api_error("publish", channel=fresh("recovery"), data=1)
+            time.sleep(2)
+            found = complaints(node, logged)
+            assert len(found) == 1, found
+            server.start()
+            eventually(lambda: works(node, fresh("recovery")), within=BACK_WITHIN_S, what="publishing again")
+
+
+def test_supported_options_are_not_called_unsupported(fresh):
+    # Operators would look for a mistake that is none.
+    options = {"prefix": "p", "db": 0, "connect_timeout": "2s", "io_timeout": "3s", "presence_ttl": "30s", "client_name": "n"}
+    with RedisServer() as server, running(on_redis(server.address, **options)) as node:
+        node.publish(fresh("recovery"), 1)
+        assert not complaints(node)
+
+
+@pytest.mark.parametrize("how", ["kill", "pause"])
+def test_an_outage_is_in_the_metrics_and_in_the_log(fresh, how):
+    # Nobody would be woken: all clients are connected, all graphs look as always.
+    with RedisServer() as server, running(on_redis(server.address)) as node:
+        node.publish(fresh("recovery"), 1)
+        logged = len(complaints(node))
+        getattr(server, how)()
+        # Without any call of anybody.
+        eventually(lambda: complaints(node, logged), within=6, what="log line")
+        errors = "centrifugo_broker_redis_pub_sub_errors"
+        eventually(lambda: metric(node, errors) > 0, within=12, what=errors)
 
 
 # ---- refusals of a living Redis
@@ -309,9 +357,11 @@ def test_no_connection_left(fresh):
         assert admin.info("stats")["rejected_connections"] - tried < 2 * 2 * 4 * 3 + 20
         assert node.cpu_s() - used < 0.5
         admin.config_set("maxclients", 1000)
-        eventually(lambda: works(node, channel), within=BACK_WITHIN_S, what="publishing again")
-        eventually(lambda: follower.streams[channel].position[1] >= 2, within=BACK_WITHIN_S, what="the publication")
-        assert not follower.closes and not follower.mistakes
+        eventually(lambda: works(node, fresh("recovery")), within=BACK_WITHIN_S, what="publishing again")
+        with Publisher([node], [channel], count=20) as publisher:
+            publisher.wait()
+        judge([follower], [publisher])
+        assert not publisher.failed and not follower.closes
 
 
 def test_redis_out_of_memory(fresh):
@@ -350,8 +400,10 @@ def test_J12_documented_acl_user(fresh):
     # An operator who allows what the documentation says would see errors later, in production.
     with RedisServer() as server, contextlib.ExitStack() as stack:
         admin = server.client(decode_responses=True)
-        commands = [f"+{command}" for command in DOCUMENTED.split()]
-        acl(admin, "reset", "on", ">secret", "~centrifugo.*", "&centrifugo.*", *commands)
+        acl(admin, "reset", "on", ">secret", "~centrifugo.*", "&centrifugo.*")
+        for command in DOCUMENTED.split():
+            with contextlib.suppress(redis.ResponseError) if command in SINCE_7_2 else contextlib.nullcontext():
+                acl(admin, f"+{command}")
         changes = on_redis(f"redis://gyre:secret@127.0.0.1:{server.port}", QUICK, client_name="node", presence_user_mapping=True)
         one, two = stack.enter_context(several(2, changes))
         channel, members = fresh("recovery"), fresh("members")
@@ -367,8 +419,10 @@ def test_J12_documented_acl_user(fresh):
             assert len(one.api("presence", channel=members)["presence"]) == 1
             assert len(one.api("history", channel=channel, limit=-1, reverse=True)["publications"]) == 1
             admin.script_flush()
+            heard = set(admin.pubsub_channels("*"))
             admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
-            eventually(lambda: len(admin.pubsub_channels("*")) >= 4, what="resubscription")
+            eventually(lambda: set(admin.pubsub_channels("*")) == heard, what="resubscription")
+            eventually(lambda: all("subscribe" in wire.call(subscribe={"channel": fresh("open")}) for _ in range(8)), what="subscribing")
             one.publish(channel, 2)
         with Wire.connected(one) as wire:
             result = wire.subscribe(channel, recover=True, epoch=epoch, offset=1)
@@ -423,7 +477,7 @@ def test_password_changed_while_running(fresh):
             assert node.cpu_s() - used < 0.4 and len(complaints(node)) <= logged + 2
             assert "s3cret" not in node.output()
             admin.config_set("requirepass", "s3cret")
-            eventually(lambda: works(node, channel), within=BACK_WITHIN_S, what="publishing again")
+            eventually(lambda: works(node, fresh("recovery")), within=BACK_WITHIN_S, what="publishing again")
             assert not follower.closes
 
 
@@ -499,7 +553,7 @@ def test_stalled_command_connection(fresh):
                 link.freeze()
             code, took = timed(lambda: node.api_error("publish", channel=channel, data=2))
             assert code == 100 and took < ANSWERED_WITHIN_S
-            eventually(lambda: works(node, channel), within=5, what="publishing over a new connection")
+            eventually(lambda: works(node, fresh("recovery")), within=5, what="publishing over a new connection")
             assert not follower.closes
             with Publisher([node], [channel], count=20) as publisher:
                 publisher.wait()
@@ -537,7 +591,7 @@ def test_memory_is_bounded_while_redis_stalls(fresh):
         for reply, _ in answers:
             codes = {entry["error"]["code"] for entry in reply["result"]["responses"] if "error" in entry}
             assert codes <= {100}
-        eventually(lambda: works(node, names[0]), within=BACK_WITHIN_S, what="publishing again")
+        eventually(lambda: works(node, fresh("recovery")), within=BACK_WITHIN_S, what="publishing again")
         eventually(lambda: node.memory_bytes() < base + (128 << 20), within=10, what="memory given back")
 
 
@@ -576,7 +630,6 @@ def test_J19_half_dead_message_connection(fresh):
             channel = fresh("recovery")
             assert node.publish(channel, 1)["offset"] == 1
             assert complaints(node), "it must be in the log"
-            assert metric(node, "centrifugo_broker_redis_pub_sub_errors") > 0
         publisher.stop()
         judge(followers, [publisher])
         assert not any(follower.closes for follower in followers) and not publisher.failed
