@@ -119,7 +119,7 @@ def test_J07_four_publishers_on_two_nodes(pair, fresh):
 def test_J07_recovery_while_both_nodes_publish(pair, fresh):
     # Whoever changes the node in a busy moment would lose or repeat a message.
     channel = fresh("recovery")
-    with Publisher(pair, [channel]) as publisher:
+    with Publisher(pair, [channel], every_s=0.005) as publisher:
         eventually(lambda: publisher.confirmed, what="first publication")
         held = epoch = None
         for turn in range(30):

@@ -16,7 +16,7 @@ from harness.checker import Follower, Publisher, judge
 from harness.fault import FaultProxy
 from harness.node import merged
 from harness.redis import RedisServer
-from harness.several import QUICK, on_redis, several
+from harness.several import QUICK, on_redis, several, works
 
 # Pings of clients often enough to see them during a short outage.
 LIVELY = merged(QUICK, {"client": {"ping_interval": "2s", "pong_timeout": "1.9s"}})
@@ -39,14 +39,6 @@ def complaints(node, since=0):
     """Log lines at warn and above, but for what is said about the machine."""
     found = [entry for entry in node.logs() if entry["level"] in ("warn", "error")]
     return [entry for entry in found if "tuning hints" not in entry["message"]][since:]
-
-
-def works(node, prefix):
-    """Whether the node publishes again, all cores of it; for `eventually`. The channels are nobody else's."""
-    for number in range(20):
-        reply = node.api_reply("publish", {"channel": f"{prefix}.{number}", "data": 0})
-        assert "error" not in reply, reply
-    return True
 
 
 def metric(node, name):
@@ -500,8 +492,10 @@ def test_slow_way_keeps_order_and_content(fresh):
             for publisher in publishers:
                 publisher.wait()
                 assert not publisher.failed
+            # Messages later than replies look lost to the position check: 2500 may come, with a recovery after it.
             judge(followers, publishers)
-            assert not any(follower.unsubscribed or follower.closes for follower in followers)
+            assert not any(follower.closes for follower in followers)
+            assert not any(stream.jumps for follower in followers for stream in follower.streams.values())
 
 
 def test_connections_cut_at_random(fresh):

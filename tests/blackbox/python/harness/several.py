@@ -6,6 +6,7 @@ without sticky sessions. What holds on one node must hold there.
 
 import contextlib
 import itertools
+import time
 
 from .node import Gyre, merged
 
@@ -36,6 +37,16 @@ def several(count, changes, *, cores=(1, 2)):
     finally:
         for node in nodes:
             node.end()
+
+
+def works(node, channels):
+    """Whether the node publishes; for `eventually`. A name is taken for many channels, so that all cores are asked."""
+    if isinstance(channels, str):
+        channels = [f"{channels}.{number}" for number in range(20)]
+    for channel in channels:
+        reply = node.api_reply("publish", {"channel": channel, "data": time.monotonic_ns()})
+        assert "error" not in reply, reply
+    return True
 
 
 class Balanced(Gyre):
