@@ -138,14 +138,14 @@ class Cluster:
         return {server: self.clients[server].keys("*") for server in self.now_primaries()}
 
     def migrate(self, slot, to, *, meanwhile=lambda: None):
-        """Moves one slot as redis-cli does it; `meanwhile` runs when the slot is open and half of the keys are moved."""
+        """Moves one slot as redis-cli does it, key by key; `meanwhile` runs when the first is moved and others are not."""
         source = self.owner(slot)
         if source is to:
             return
         self.ask(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.id(source))
         self.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.id(to))
         moved = 0
-        while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 2):
+        while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 1):
             self.ask(source, "MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *keys)
             moved += len(keys)
             if meanwhile:
