@@ -690,6 +690,35 @@ def test_rolling_restart(server, fresh):
             assert not any(stream.jumps for stream in follower.streams.values()), "all was recovered"
 
 
+def test_kill_of_a_node(server, fresh):
+    # A crash would lose what was confirmed, though it is in Redis and the clients have another node to go to.
+    changes = on_redis(server.address, QUICK, prefix=fresh("r").replace(":", ""))
+    channels = [fresh("recovery") for _ in range(5)]
+    with several(2, changes) as nodes, Publisher([nodes[0]], channels, every_s=0.005) as publisher:
+        moving = Alias(nodes[1])
+        with Follower(moving, channels) as follower, Publisher([nodes[1]], channels, every_s=0.005) as dying:
+            eventually(lambda: len(dying.confirmed) > 50, what="publications of both")
+            moving.node = nodes[0]
+            nodes[1].process.kill()
+            eventually(lambda: follower.closes and follower.has_all(), what="subscriptions on the other node")
+            dying.stop()
+            publisher.stop()
+            judge([follower], [publisher, dying])
+            assert not publisher.failed
+            assert not any(stream.jumps for stream in follower.streams.values()), "all was recovered"
+
+
+class Alias:
+    """An address that may change its node."""
+
+    def __init__(self, node):
+        self.node = node
+
+    @property
+    def port(self):
+        return self.node.port
+
+
 def test_start_with_a_full_redis(server, fresh):
     # A node would need its own Redis, or start with what others left.
     port = free_port()

@@ -8,6 +8,7 @@ import pytest
 from harness import Gyre, Wire, eventually, free_port, running
 from harness.checker import Follower, Publisher, judge
 from harness.cluster import Cluster
+from harness.redis import RedisServer
 from harness.several import QUICK, on_redis, several, works
 
 BACK_WITHIN_S = 15
@@ -171,6 +172,39 @@ def test_presence_and_idempotency_survive_a_move(pair, cluster, fresh):
         wire.quiet(0.2)
 
 
+def test_killed_connections(pair, cluster, fresh):
+    # Each server of a cluster may cut its connections; the channels of all of them would have holes.
+    channels = [fresh("recovery") for _ in range(12)]
+    with contextlib.ExitStack() as stack:
+        followers = [stack.enter_context(Follower(node, channels, str(n))) for n, node in enumerate(pair)]
+        publisher = stack.enter_context(Publisher(pair, channels, every_s=0.001))
+        for kind in ("pubsub", "normal") * 2:
+            count = len(publisher.confirmed)
+            eventually(lambda count=count: len(publisher.confirmed) > count + 50, within=BACK_WITHIN_S, what="publications")
+            for server in cluster.servers:
+                cluster.ask(server, "CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        count = len(publisher.confirmed)
+        eventually(lambda: len(publisher.confirmed) > count + 50, within=BACK_WITHIN_S, what="publications")
+        publisher.stop()
+        judge(followers, [publisher])
+        assert {code for _, code, _, _ in publisher.failed} <= {100}
+        assert not any(follower.closes for follower in followers)
+        assert not any(stream.jumps for follower in followers for stream in follower.streams.values())
+
+
+def test_a_cluster_and_a_single_server_as_shards(cluster, fresh):
+    # Growing from a single server to a cluster beside it would need a second installation.
+    prefix = fresh("recovery")
+    names = [f"{prefix}.{n}" for n in range(60)]
+    with RedisServer() as single, several(2, on_redis([cluster.url, single.address])) as (one, two), Wire.connected(two) as wire:
+        for name in names:
+            wire.subscribe(name)
+        responses = one.api("broadcast", channels=names, data=1)["responses"]
+        assert [response["result"]["offset"] for response in responses] == [1] * 60
+        assert sorted(wire.push()["channel"] for _ in names) == sorted(names)
+        assert 15 <= len(single.client().keys("*.stream.recovery*")) <= 45
+
+
 def test_death_of_a_primary(fresh):
     # A third of all channels would stay dead, or take the others with it.
     prefix = fresh("recovery")
@@ -179,7 +213,9 @@ def test_death_of_a_primary(fresh):
         followers = [stack.enter_context(Follower(node, names, str(n))) for n, node in enumerate(nodes)]
         before = stack.enter_context(Publisher(nodes, names, count=300))
         before.wait()
-        victim = cluster.now_primaries()[0]
+        # One to which messages go, if they go to a primary: then they have to come from elsewhere.
+        hear = [server for server in cluster.now_primaries() if cluster.clients[server].client_list(_type="pubsub")]
+        victim = (hear or cluster.now_primaries())[0]
         replica = cluster.replica_of(victim)
         gone = [name for name in names if cluster.owner(slot_of(cluster, name)) is victim]
         stays = [name for name in names if name not in gone]

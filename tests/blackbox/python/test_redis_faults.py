@@ -1,5 +1,6 @@
 """Redis stops, stalls, forgets, refuses or is cut off: clients stay, errors come quickly, everything comes back by itself."""
 
+import concurrent.futures
 import contextlib
 import http.server
 import random
@@ -149,13 +150,16 @@ def test_J05_J06_outage_and_return(fresh, kept):
             # The node may still hear the channel, then the subscription is as good as one that never ended.
             again = listener.call(subscribe={"channel": plain})
             assert "subscribe" in again or again["error"]["code"] == 100, again
-        before = [len(complaints(node)) for node in nodes]
         # The node's own work: nobody publishes now.
         publisher.stop()
         quiet_from = [node.cpu_s() for node in nodes]
-        while time.monotonic() < began + 6:
+        before = None
+        while time.monotonic() < began + 7:
             listener.quiet(0.2)
             member.quiet(0.2)
+            if before is None and time.monotonic() > began + 4:
+                # By now all that notice it have said so: connections, calls, ticks, news of the other nodes.
+                before = [len(complaints(node)) for node in nodes]
         quiet_s = time.monotonic() - began
         for number, node in enumerate(nodes):
             assert node.cpu_s() - quiet_from[number] < 0.15 * quiet_s, "a busy loop"
@@ -199,16 +203,21 @@ def test_J05_J06_outage_and_return(fresh, kept):
             assert [entry for entry in node.logs() if "reconnect" in str(entry).lower() or "again" in str(entry).lower() or "back" in str(entry).lower()]
 
 
-@pytest.mark.parametrize("how", ["SIGSTOP", "CLIENT PAUSE", "DEBUG SLEEP"])
-def test_stalled_redis(fresh, how):
+def test_stalled_redis(fresh):
     # Calls would hang for minutes, and clients be disconnected, because Redis swaps, saves or runs a long script.
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for done in [pool.submit(stalled, fresh, how) for how in ("SIGSTOP", "CLIENT PAUSE", "DEBUG SLEEP")]:
+            done.result()
+
+
+def stalled(fresh, how):
     channels = [fresh("recovery") for _ in range(5)]
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(RedisServer(enable_debug_command="yes"))
         admin = server.client(socket_timeout=20)
-        nodes = stack.enter_context(several(2, on_redis(server.address, LIVELY)))
+        nodes = stack.enter_context(several(2, on_redis(server.address, LIVELY), cores=(1,)))
         followers = [stack.enter_context(Follower(node, channels, str(n))) for n, node in enumerate(nodes)]
-        publisher = stack.enter_context(Publisher(nodes, channels, every_s=0.005))
+        publisher = stack.enter_context(Publisher(nodes, channels, every_s=0.01))
         eventually(lambda: len(publisher.confirmed) > 50, what="publications before the stall")
         began = time.monotonic()
         if how == "SIGSTOP":
@@ -295,17 +304,17 @@ def test_one_log_line_per_streak(fresh):
     with RedisServer() as server, running(on_redis(server.address, QUICK), cores=4) as node, Wire.connected(node) as wire:
         for namespace in ("recovery", "members", "open"):
             wire.subscribe(fresh(namespace))
-        for _ in range(2):
+        for turn in range(2):
             logged = len(complaints(node))
             server.kill()
             eventually(lambda: complaints(node, logged), within=6, what="log line")
             for _ in range(10):
                 node.api_error("publish", channel=fresh("recovery"), data=1)
             time.sleep(2)
-            found = complaints(node, logged)
+            found = [entry for entry in complaints(node, logged) if f":{server.port}" in str(entry)]
             assert len(found) == 1, found
             server.start()
-            eventually(lambda: works(node, fresh("recovery")), within=BACK_WITHIN_S, what="publishing again")
+            eventually(lambda: len([e for e in node.logs("info") if "redis" in e and "again" in e["message"]]) == turn + 1, what="its end")
 
 
 def test_supported_options_are_not_called_unsupported(fresh):
@@ -313,7 +322,8 @@ def test_supported_options_are_not_called_unsupported(fresh):
     options = {"prefix": "p", "db": 0, "connect_timeout": "2s", "io_timeout": "3s", "presence_ttl": "30s", "client_name": "n"}
     with RedisServer() as server, running(on_redis(server.address, **options)) as node:
         node.publish(fresh("recovery"), 1)
-        assert not complaints(node)
+        node.stop()
+        assert not complaints(node), "a start without trouble has nothing to complain about"
 
 
 @pytest.mark.parametrize("how", ["kill", "pause"])
@@ -411,6 +421,7 @@ def test_J12_documented_acl_user(fresh):
             assert len(one.api("presence", channel=members)["presence"]) == 1
             assert len(one.api("history", channel=channel, limit=-1, reverse=True)["publications"]) == 1
             admin.script_flush()
+            assert not complaints(one) and not complaints(two)
             heard = set(admin.pubsub_channels("*"))
             admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
             eventually(lambda: set(admin.pubsub_channels("*")) == heard, what="resubscription")
@@ -425,7 +436,6 @@ def test_J12_documented_acl_user(fresh):
         eventually(lambda: {len(node.api("info")["nodes"]) for node in (one, two)} == {2}, what="info")
         denied = [entry for entry in admin.execute_command("ACL", "LOG") if entry["username"] == "gyre"]
         assert not denied, denied
-        assert not complaints(one) and not complaints(two)
 
 
 def test_command_denied_while_running(fresh):
@@ -476,7 +486,7 @@ def test_password_changed_while_running(fresh):
 # ---- the way to Redis
 
 
-def commands_link(proxy):
+def commands_links(proxy):
     return [link for link in proxy.links() if not link.said("SUBSCRIBE")]
 
 
@@ -496,6 +506,51 @@ def test_slow_way_keeps_order_and_content(fresh):
             judge(followers, publishers)
             assert not any(follower.closes for follower in followers)
             assert not any(stream.jumps for follower in followers for stream in follower.streams.values())
+
+
+def test_repeated_publish_after_a_lost_answer(fresh):
+    # The call failed, Redis had done it: a backend that repeats it with its key would publish twice.
+    channel, plain = fresh("recovery"), fresh("open")
+    with RedisServer() as server, FaultProxy(server.port) as proxy:
+        changes = on_redis(proxy.address, QUICK, io_timeout="1s")
+        with running(changes, cores=1) as node, Follower(node, [channel]) as follower, Wire.connected(node) as wire:
+            wire.subscribe(plain)
+            for turn in range(3):
+                for link in commands_links(proxy):
+                    link.deafen()
+                code, took = timed(lambda turn=turn: node.api_error("publish", channel=channel, data=f"h{turn}", idempotency_key=f"h{turn}"))
+                assert code == 100 and took < 3
+                for link in commands_links(proxy):
+                    link.deafen()
+                eventually(lambda turn=turn: node.publish(plain, turn, idempotency_key=f"p{turn}") == {}, within=5, what="answer")
+                result = eventually(lambda turn=turn: node.publish(channel, f"h{turn}", idempotency_key=f"h{turn}"), within=5, what="answer")
+                assert result["offset"] == turn + 1
+            eventually(lambda: len(follower.streams[channel].got) == 3, what="three publications")
+            assert [data for _, _, data in follower.streams[channel].got] == ["h0", "h1", "h2"]
+            assert [wire.data() for _ in range(3)] == [0, 1, 2]
+            wire.quiet(0.1)
+            assert not follower.mistakes and not follower.closes
+
+
+def test_answers_after_their_deadline(fresh):
+    # Answers of calls that were given up would be taken for those of later ones.
+    channels = [fresh("recovery") for _ in range(10)]
+    with RedisServer() as server, FaultProxy(server.port) as proxy:
+        changes = on_redis(proxy.address, QUICK, io_timeout="1s")
+        with running(changes, cores=2) as node, contextlib.ExitStack() as stack:
+            follower = stack.enter_context(Follower(node, channels))
+            publishers = [stack.enter_context(Publisher([node], channels)) for _ in range(4)]
+            for _ in range(3):
+                for link in commands_links(proxy):
+                    link.delay(1.2)
+                count = len(publishers[0].failed)
+                eventually(lambda count=count: len(publishers[0].failed) > count, what="errors")
+                eventually(lambda: works(node, fresh("recovery")), within=BACK_WITHIN_S, what="publishing again")
+            for publisher in publishers:
+                publisher.stop()
+                assert {code for _, code, _, _ in publisher.failed} == {100}
+            judge([follower], publishers)
+            assert not follower.closes
 
 
 def test_connections_cut_at_random(fresh):
@@ -543,7 +598,7 @@ def test_stalled_command_connection(fresh):
     with RedisServer() as server, FaultProxy(server.port) as proxy:
         with running(on_redis(proxy.address, QUICK), cores=2) as node, Follower(node, [channel]) as follower:
             node.publish(channel, 1)
-            for link in commands_link(proxy):
+            for link in commands_links(proxy):
                 link.freeze()
             code, took = timed(lambda: node.api_error("publish", channel=channel, data=2))
             assert code == 100 and took < ANSWERED_WITHIN_S
@@ -586,7 +641,7 @@ def test_memory_is_bounded_while_redis_stalls(fresh):
             codes = {entry["error"]["code"] for entry in reply["result"]["responses"] if "error" in entry}
             assert codes <= {100}
         eventually(lambda: works(node, fresh("recovery")), within=BACK_WITHIN_S, what="publishing again")
-        eventually(lambda: node.memory_bytes() < base + (128 << 20), within=10, what="memory given back")
+        eventually(lambda: node.memory_bytes() < base + (128 << 20), within=20, what="memory given back")
 
 
 @pytest.mark.slow

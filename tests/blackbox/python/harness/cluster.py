@@ -13,14 +13,17 @@ START_WITHIN_S = 30
 
 
 class Cluster:
-    """Use it as a context manager. `servers` are the primaries first, then the replicas in the same order."""
+    """Use it as a context manager. `servers` are the primaries first, then the replicas in the same order.
 
-    def __init__(self, *, primaries=3, replicas=0, **options):
+    `options` are those of all servers, `each` is called for more of every single one.
+    """
+
+    def __init__(self, *, primaries=3, replicas=0, each=dict, **options):
         self.primaries, self.replicas = primaries, replicas
         count = primaries * (1 + replicas)
         fixed = {"cluster_enabled": "yes", "cluster_node_timeout": 2000, "cluster_require_full_coverage": "no"}
         self.servers = [
-            RedisServer(**{**fixed, "cluster_port": free_port(), "cluster_announce_ip": "127.0.0.1", **options})
+            RedisServer(**{**fixed, "cluster_port": free_port(), "cluster_announce_ip": "127.0.0.1", **options, **each()})
             for _ in range(count)
         ]
         self.clients = {}
@@ -41,9 +44,10 @@ class Cluster:
             server.end()
 
     def _join(self):
-        first = self.servers[0]
+        first = self.servers[0].options
+        port = first["tls_port"] if first.get("tls_cluster") == "yes" else first["port"]
         for server in self.servers[1:]:
-            self.ask(server, "CLUSTER", "MEET", "127.0.0.1", first.port, first.options["cluster_port"])
+            self.ask(server, "CLUSTER", "MEET", "127.0.0.1", port, first["cluster_port"])
         share = -(-SLOTS // self.primaries)
         for number, server in enumerate(self.servers[: self.primaries]):
             last = min(SLOTS, (number + 1) * share) - 1

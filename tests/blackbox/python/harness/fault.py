@@ -3,7 +3,7 @@
 One thread with an event loop. A connection (`Link`) is found by what was sent over it: `proxy.links("SUBSCRIBE")`. What a
 fault does to it: `freeze` reads nothing more (buffers fill, as with a stopped process), `swallow` reads and forgets (as
 behind a firewall that drops), `mute` forgets only the messages of Pub/Sub, so that pings are still answered (an old
-primary after a failover), `delay` keeps the order but is late, `cut` resets. `proxy.refuse()` closes the door for new ones.
+primary after a failover), `deafen` forgets all answers, `delay` keeps the order but is late, `cut` resets. `proxy.refuse()` closes the door for new ones.
 """
 
 import asyncio
@@ -42,6 +42,9 @@ class Link:
     def swallow(self):
         self._soon(lambda: setattr(self, "mode", "swallow"))
 
+    def deafen(self):
+        self._soon(lambda: setattr(self, "mode", "deafen"))
+
     def mute(self):
         self._soon(lambda: setattr(self, "filter", Filter()))
 
@@ -70,7 +73,7 @@ class Link:
             side.abort()
 
     def _pass(self, to, data):
-        if self.mode == "swallow":
+        if self.mode == "swallow" or (self.mode == "deafen" and to is self.near):
             return
         if self.filter and to is self.near:
             data = self.filter.without_messages(data)
