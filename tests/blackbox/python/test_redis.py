@@ -434,7 +434,10 @@ def test_presence_over_nodes(server, client, fresh, mapping):
     with several(2, changes) as (one, two), contextlib.ExitStack() as stack:
         channel = fresh("presence")
         claims = {"info": {"name": "Ann"}}
-        wires = [stack.enter_context(Wire.connected(node, user, claims=claims)) for node, user in ((one, "1"), (two, "1"), (two, "2"))]
+        wires = [
+            stack.enter_context(Wire.connected(node, user, claims=claims))
+            for node, user in ((one, "1"), (two, "1"), (two, "2"))
+        ]
         for wire in wires:
             wire.subscribe(channel)
         for node in (one, two):
@@ -611,7 +614,11 @@ def test_J17_info_shows_all_nodes(server, fresh):
         assert nodes[0].api("presence_stats", channel=channel)["num_clients"] == 2
         nodes[2].process.send_signal(signal.SIGKILL)
         nodes[2].process.wait()
-        eventually(lambda: nodes[0].api("presence_stats", channel=channel)["num_clients"] == 1, within=7, what="presence without the dead node")
+        eventually(
+            lambda: nodes[0].api("presence_stats", channel=channel)["num_clients"] == 1,
+            within=7,
+            what="presence without the dead node",
+        )
         eventually(lambda: len(names(nodes[0])) == 1, within=16, what="info without the dead node")
         ann.quiet(0.1)
 
@@ -629,6 +636,7 @@ def test_J20_acts_reach_the_clients_of_other_nodes(pair, fresh):
         assert other.push("leave")["leave"]["info"]["user"] == user
         assert one.api("disconnect", user=user, whitelist=[spared.session["client"]]) == {}
         assert wire.closed() == (3503, "force disconnect")
+        assert spared.push("unsubscribe"), "all connections of the user are told"
         spared.quiet(0.1)
         assert one.api("disconnect", user=user, disconnect={"code": 4501, "reason": "see you"}) == {}
         assert spared.closed() == (4501, "see you")
@@ -653,7 +661,7 @@ def test_J20_subscribe_and_refresh_on_the_other_node(pair, fresh, method):
             assert wire.closed()[0] == 3005
 
 
-def test_J20_no_user_means_the_anonymous(pair, fresh):
+def test_J20_no_user_means_the_anonymous(pair):
     # An empty user id in a backend's bug would throw out everybody.
     with Wire.connected(pair[1], "7") as named, Wire.connected(pair[1], "") as anonymous:
         assert pair[0].api("disconnect", user="") == {}

@@ -196,7 +196,11 @@ def test_a_cluster_and_a_single_server_as_shards(cluster, fresh):
     # Growing from a single server to a cluster beside it would need a second installation.
     prefix = fresh("recovery")
     names = [f"{prefix}.{n}" for n in range(60)]
-    with RedisServer() as single, several(2, on_redis([cluster.url, single.address])) as (one, two), Wire.connected(two) as wire:
+    with (
+        RedisServer() as single,
+        several(2, on_redis([cluster.url, single.address])) as (one, two),
+        Wire.connected(two) as wire,
+    ):
         for name in names:
             wire.subscribe(name)
         responses = one.api("broadcast", channels=names, data=1)["responses"]

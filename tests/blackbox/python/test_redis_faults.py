@@ -51,7 +51,9 @@ def metric(node, name):
 # ---- start
 
 
-@pytest.mark.parametrize("fault", ["nobody listens", "no answer", "wrong password", "wrong user", "no permission", "no such db"])
+@pytest.mark.parametrize(
+    "fault", ["nobody listens", "no answer", "wrong password", "wrong user", "no permission", "no such db"]
+)
 def test_J04_boot_without_redis(fault):
     # A node that cannot work would be put behind the balancer, or the password would be in the log for all to read.
     secret = "pa55word"
@@ -200,7 +202,11 @@ def test_J05_J06_outage_and_return(fresh, kept):
         member.quiet(0.1)
         for node in nodes:
             eventually(lambda node=node: len(node.api("info")["nodes"]) == 2, within=10, what="two nodes in info")
-            assert [entry for entry in node.logs() if "reconnect" in str(entry).lower() or "again" in str(entry).lower() or "back" in str(entry).lower()]
+            assert [
+                entry
+                for entry in node.logs()
+                if "reconnect" in str(entry).lower() or "again" in str(entry).lower() or "back" in str(entry).lower()
+            ]
 
 
 def test_stalled_redis(fresh):
@@ -262,7 +268,7 @@ def test_killed_connections_lose_nothing(fresh, kind):
         nodes = stack.enter_context(several(2, on_redis(server.address, QUICK)))
         followers = [stack.enter_context(Follower(node, channels, str(n))) for n, node in enumerate(nodes)]
         publisher = stack.enter_context(Publisher(nodes, channels, every_s=0.001))
-        for turn in range(6):
+        for _ in range(6):
             count = len(publisher.confirmed)
             eventually(lambda count=count: len(publisher.confirmed) > count + 50, within=BACK_WITHIN_S, what="publications")
             admin.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
@@ -314,7 +320,10 @@ def test_one_log_line_per_streak(fresh):
             found = [entry for entry in complaints(node, logged) if f":{server.port}" in str(entry)]
             assert len(found) == 1, found
             server.start()
-            eventually(lambda: len([e for e in node.logs("info") if "redis" in e and "again" in e["message"]]) == turn + 1, what="its end")
+            eventually(
+                lambda: len([e for e in node.logs("info") if "redis" in e and "again" in e["message"]]) == turn + 1,
+                what="its end",
+            )
 
 
 def test_supported_options_are_not_called_unsupported(fresh):
@@ -406,7 +415,9 @@ def test_J12_documented_acl_user(fresh):
         for command in DOCUMENTED.split():
             with contextlib.suppress(redis.ResponseError) if command in SINCE_7_2 else contextlib.nullcontext():
                 acl(admin, f"+{command}")
-        changes = on_redis(f"redis://gyre:secret@127.0.0.1:{server.port}", QUICK, client_name="node", presence_user_mapping=True)
+        changes = on_redis(
+            f"redis://gyre:secret@127.0.0.1:{server.port}", QUICK, client_name="node", presence_user_mapping=True
+        )
         one, two = stack.enter_context(several(2, changes))
         channel, members = fresh("recovery"), fresh("members")
         with Wire.connected(two) as wire:
@@ -425,7 +436,10 @@ def test_J12_documented_acl_user(fresh):
             heard = set(admin.pubsub_channels("*"))
             admin.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
             eventually(lambda: set(admin.pubsub_channels("*")) == heard, what="resubscription")
-            eventually(lambda: all("subscribe" in wire.call(subscribe={"channel": fresh("open")}) for _ in range(8)), what="subscribing")
+            eventually(
+                lambda: all("subscribe" in wire.call(subscribe={"channel": fresh("open")}) for _ in range(8)),
+                what="subscribing",
+            )
             one.publish(channel, 2)
         with Wire.connected(one) as wire:
             result = wire.subscribe(channel, recover=True, epoch=epoch, offset=1)
@@ -460,7 +474,12 @@ def test_command_denied_while_running(fresh):
                     publisher.wait()
                 assert node.publish(plain, 3) == {} and wire.data() == 3
                 assert not publisher.failed
-                eventually(lambda: follower.streams[channel].got[-1:] and follower.streams[channel].got[-1][2] == publisher.confirmed[-1][1])
+                eventually(
+                    lambda: (
+                        follower.streams[channel].got[-1:]
+                        and follower.streams[channel].got[-1][2] == publisher.confirmed[-1][1]
+                    )
+                )
                 assert not follower.closes and "secret" not in node.output()
 
 
@@ -518,12 +537,18 @@ def test_repeated_publish_after_a_lost_answer(fresh):
             for turn in range(3):
                 for link in commands_links(proxy):
                     link.deafen()
-                code, took = timed(lambda turn=turn: node.api_error("publish", channel=channel, data=f"h{turn}", idempotency_key=f"h{turn}"))
+                code, took = timed(
+                    lambda turn=turn: node.api_error("publish", channel=channel, data=f"h{turn}", idempotency_key=f"h{turn}")
+                )
                 assert code == 100 and took < 3
                 for link in commands_links(proxy):
                     link.deafen()
-                eventually(lambda turn=turn: node.publish(plain, turn, idempotency_key=f"p{turn}") == {}, within=5, what="answer")
-                result = eventually(lambda turn=turn: node.publish(channel, f"h{turn}", idempotency_key=f"h{turn}"), within=5, what="answer")
+                eventually(
+                    lambda turn=turn: node.publish(plain, turn, idempotency_key=f"p{turn}") == {}, within=5, what="answer"
+                )
+                result = eventually(
+                    lambda turn=turn: node.publish(channel, f"h{turn}", idempotency_key=f"h{turn}"), within=5, what="answer"
+                )
                 assert result["offset"] == turn + 1
             eventually(lambda: len(follower.streams[channel].got) == 3, what="three publications")
             assert [data for _, _, data in follower.streams[channel].got] == ["h0", "h1", "h2"]

@@ -51,7 +51,12 @@ def test_J08_death_of_the_primary(fresh):
         died = time.monotonic()
         with Publisher(nodes, channels, every_s=0.01) as during:
             for node in nodes:
-                eventually(lambda node=node: works(node, fresh("recovery")), within=FAILOVER_WITHIN_S, what="publishing again", every=0.1)
+                eventually(
+                    lambda node=node: works(node, fresh("recovery")),
+                    within=FAILOVER_WITHIN_S,
+                    what="publishing again",
+                    every=0.1,
+                )
             assert time.monotonic() - died < FAILOVER_WITHIN_S
             confirmed = len(during.confirmed)
             eventually(lambda: len(during.confirmed) > confirmed + 40, what="publications afterwards")
@@ -71,7 +76,9 @@ def test_orderly_change_of_the_primary_and_back(fresh):
         watched.fail_over()
         eventually(lambda: watched.primary() is watched.servers[1], within=10, what="another primary")
         for node in nodes:
-            eventually(lambda node=node: works(node, fresh("recovery")), within=FAILOVER_WITHIN_S, what="publishing again", every=0.1)
+            eventually(
+                lambda node=node: works(node, fresh("recovery")), within=FAILOVER_WITHIN_S, what="publishing again", every=0.1
+            )
         # The old one does not know yet that it is a replica; nobody may go on writing there.
         eventually(
             lambda: watched.first.client().info("replication")["role"] == "slave",
@@ -103,7 +110,9 @@ def test_sentinels_that_are_gone(fresh):
         logged = [entry for entry in node.logs() if entry["level"] in ("warn", "error")]
         assert len(logged) <= 4, logged
     with Watched(replicas=0, sentinels=1) as watched:
-        first = f"redis+sentinel://127.0.0.1:{free_port()}?sentinel_master_name={MASTER}&addr=127.0.0.1:{watched.sentinels[0].port}"
+        first = (
+            f"redis+sentinel://127.0.0.1:{free_port()}?sentinel_master_name={MASTER}&addr=127.0.0.1:{watched.sentinels[0].port}"
+        )
         with running(on_redis(first), cores=1) as node:
             assert node.publish(channel, 1)["offset"] == 1, "the next Sentinel is asked"
 

@@ -19,7 +19,9 @@ def shards():
 
 def home_of(servers, part):
     """Number of the server that has keys of a channel."""
-    found = [n for n, server in enumerate(servers) if any(part in key for key in server.client(decode_responses=True).keys("*"))]
+    found = [
+        n for n, server in enumerate(servers) if any(part in key for key in server.client(decode_responses=True).keys("*"))
+    ]
     assert len(found) == 1, f"{part} is on {found}"
     return found[0]
 
@@ -165,7 +167,13 @@ def test_J13_separate_broker_and_presence_manager(shards, fresh, form):
             assert one.publish(channel, 2)["offset"] == 2
             assert wire.data() == 2
             shards[1].start()
-            eventually(lambda: one.api_reply("presence_stats", {"channel": members}).get("result") == {"num_clients": 1, "num_users": 1}, within=BACK_WITHIN_S, what="presence again")
+            eventually(
+                lambda: (
+                    one.api_reply("presence_stats", {"channel": members}).get("result") == {"num_clients": 1, "num_users": 1}
+                ),
+                within=BACK_WITHIN_S,
+                what="presence again",
+            )
             shards[0].kill()
             eventually(lambda: one.api_reply("publish", {"channel": channel, "data": 3}).get("error", {}).get("code") == 100)
             assert one.api("presence_stats", channel=members)["num_clients"] == 1

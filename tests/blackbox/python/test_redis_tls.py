@@ -22,7 +22,9 @@ def keys(tmp_path_factory):
     for name in ("ca", "other"):
         openssl(*new, f"/CN={name}", "-x509", "-days", "2", "-keyout", f"{name}.key", "-out", f"{name}.crt")
     for name in ("server", "client"):
-        (folder / "names").write_text("subjectAltName=DNS:localhost,DNS:redis.internal" if name == "server" else "extendedKeyUsage=clientAuth")
+        (folder / "names").write_text(
+            "subjectAltName=DNS:localhost,DNS:redis.internal" if name == "server" else "extendedKeyUsage=clientAuth"
+        )
         openssl(*new, f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         signing = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
         openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt", *signing)
@@ -102,7 +104,13 @@ def test_encryption_that_fails(keys, mistake):
         assert node.spawn().exit_code() == 1
         assert f"localhost:{port}" in node.output() or f"127.0.0.1:{port}" in node.output()
         assert "pa55" not in node.output()
-        said = "tls" if mistake == "no TLS there" else {"other authority": "certificate", "other name": "certificate", "no certificate": "certificate"}.get(mistake, "")
+        said = (
+            "tls"
+            if mistake == "no TLS there"
+            else {"other authority": "certificate", "other name": "certificate", "no certificate": "certificate"}.get(
+                mistake, ""
+            )
+        )
         assert said in node.output().lower().replace("rediss", ""), node.output()
 
 
@@ -112,7 +120,9 @@ def test_cluster_behind_TLS(keys, fresh):
     names = [f"{prefix}.{n}" for n in range(60)]
     with Cluster(each=lambda: {**options(keys), "tls_cluster": "yes"}) as cluster:
         seed = cluster.servers[0].options["tls_port"]
-        changes = on_redis(f"redis+cluster://127.0.0.1:{seed}?tls_enabled=true", tls={**ca(keys), "server_name": "redis.internal"})
+        changes = on_redis(
+            f"redis+cluster://127.0.0.1:{seed}?tls_enabled=true", tls={**ca(keys), "server_name": "redis.internal"}
+        )
         with running(changes, cores=2) as node, Wire.connected(node) as wire:
             for name in names:
                 wire.subscribe(name)

@@ -253,7 +253,9 @@ def judge(followers, publishers, *, within=30, may_lose=False):
     content = {}
     for channel, data, epoch, offset in confirmed:
         if not may_lose:
-            assert content.setdefault((channel, epoch, offset), data) == data, f"position given twice: {channel} {epoch} {offset}"
+            assert content.setdefault((channel, epoch, offset), data) == data, (
+                f"position given twice: {channel} {epoch} {offset}"
+            )
     missing = collections.Counter()
     for number, follower in enumerate(followers):
         for channel, stream in follower.streams.items():

@@ -110,7 +110,9 @@ class Filter:
         if kind in b"$=!" and int(rest) >= 0:
             end += int(rest) + 2
             return end if end <= len(self.pending) else None
-        for _ in range({b"*": 1, b">": 1, b"~": 1, b"%": 2, b"|": 2}.get(kind, 0) * max(0, int(rest) if kind in b"*>~%|" else 0)):
+        for _ in range(
+            {b"*": 1, b">": 1, b"~": 1, b"%": 2, b"|": 2}.get(kind, 0) * max(0, int(rest) if kind in b"*>~%|" else 0)
+        ):
             end = self._end(end)
             if end is None:
                 return None

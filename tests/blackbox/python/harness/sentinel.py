@@ -4,7 +4,6 @@ import contextlib
 
 import redis
 
-from .node import free_port
 from .redis import RedisServer
 from .waiting import eventually
 
