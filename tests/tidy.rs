@@ -221,3 +221,21 @@ fn documents_name_files_that_exist() {
     });
     none("documents name files that exist", missing);
 }
+
+/// A guarantee whose test was renamed or removed would look as if something held it.
+#[test]
+fn documents_name_tests_that_exist() {
+    let sources = sources();
+    let has = |file: &str, test: &str| {
+        let starts = [format!("fn {test}("), format!("def {test}(")];
+        let files = sources.iter().filter(|source| format!("/{}", source.path).ends_with(&format!("/{file}")));
+        files.flat_map(|source| source.text.lines()).any(|line| starts.iter().any(|start| line.contains(start)))
+    };
+    let missing = sources.iter().filter(|source| source.is_markdown()).flat_map(|source| {
+        let names = source.text.split('`').skip(1).step_by(2).filter_map(|name| name.split_once("::"));
+        let of_tests = names.filter(|(file, _)| file.ends_with(".rs") || file.ends_with(".py"));
+        let gone = of_tests.filter(|(file, test)| !has(file, test));
+        gone.map(|(file, test)| format!("{}: {file}::{test}", source.path)).collect::<Vec<_>>()
+    });
+    none("documents name tests that exist", missing);
+}
