@@ -34,7 +34,7 @@ pub(crate) use parcel::{
     ApiCounters, Asker, Durations, FromControl, NodeInfo, Parcel, Question, Snapshot, ToControl, ToNodes,
 };
 use store::Store;
-pub(crate) use store::{PresenceOptions, StoreOptions, StoreShard, StoreStats};
+pub(crate) use store::{PresenceOptions, StoreOptions, StoreShard, StoreStats, scripts};
 
 use crate::settings::Settings;
 

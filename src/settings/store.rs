@@ -11,7 +11,7 @@ use gyre_io::redis::{Outages, Servers, ShardOptions};
 
 use super::redis::RedisOptions;
 use crate::config::types::{Config, EngineType, Redis};
-use crate::data_plane::{PresenceOptions, StoreOptions, StoreShard};
+use crate::data_plane::{self, PresenceOptions, StoreOptions, StoreShard};
 use crate::discovery::Sought;
 
 /// See the module.
@@ -99,6 +99,7 @@ impl StoreSettings {
                     connect_timeout_ms: shard.connect_timeout_ms,
                     tls,
                     seed: 0,
+                    scripts: data_plane::scripts(),
                     outages: Arc::clone(&outages),
                 },
                 servers: Arc::clone(servers),

@@ -32,6 +32,8 @@ pub struct ClientOptions {
     pub connect_timeout_ms: u64,
     /// Spreads the attempts to connect again; different on every core and node.
     pub seed: u64,
+    /// Those that will be called.
+    pub scripts: &'static [Script],
     /// Of the process.
     pub outages: Arc<Outages>,
 }
@@ -61,8 +63,6 @@ pub enum Event {
 /// See the module.
 pub struct Client {
     options: ClientOptions,
-    /// Those that were called by now.
-    scripts: Vec<&'static Script>,
     commands: Lane,
     messages: Lane,
 }
@@ -72,7 +72,7 @@ impl Client {
     pub fn new(options: ClientOptions) -> Self {
         let commands = Lane::new(options.seed, Arc::clone(&options.outages));
         let messages = Lane::new(options.seed.rotate_left(32), Arc::clone(&options.outages));
-        Self { options, scripts: Vec::new(), commands, messages }
+        Self { options, commands, messages }
     }
 
     /// Whether a connection of the driver is this client's.
@@ -132,9 +132,6 @@ impl Client {
         arguments: u32,
         write: impl FnOnce(&mut Command<'_>),
     ) -> Result<(), SendError> {
-        if !self.scripts.iter().any(|known| std::ptr::eq(*known, script)) {
-            self.scripts.push(script);
-        }
         let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
         opened(&mut self.commands)?.send_script(token, deadline_ms, script, arguments, write)
     }
@@ -196,7 +193,7 @@ impl Client {
     fn load_scripts(&mut self, now_ms: u64) {
         let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
         if let Some(connection) = self.commands.open() {
-            for script in &self.scripts {
+            for script in self.options.scripts {
                 // If it is not taken, the script is still called by its text.
                 let _ = connection.send(NOBODY, deadline_ms, |out| script.load(out));
             }

@@ -40,6 +40,8 @@ pub struct ShardOptions {
     pub connect_timeout_ms: u64,
     /// Spreads the attempts to connect again; different on every core and node.
     pub seed: u64,
+    /// Those that will be called.
+    pub scripts: &'static [Script],
     /// Of the process.
     pub outages: Arc<Outages>,
 }
@@ -253,6 +255,7 @@ impl Way {
                 handshake: options.handshake.clone(),
                 connect_timeout_ms: options.connect_timeout_ms,
                 seed: options.seed,
+                scripts: options.scripts,
                 outages: Arc::clone(&options.outages),
             }))),
             Servers::Cluster(map) => Self::Cluster(Box::new(Cluster::new(options.clone(), Arc::clone(map)))),

@@ -55,7 +55,7 @@ impl Core {
             io_timeout_ms: 4_000,
         };
         let options =
-            ClientOptions { endpoint, tls, handshake, connect_timeout_ms: 5_000, seed: 1, outages: Arc::default() };
+            ClientOptions { endpoint, tls, handshake, connect_timeout_ms: 5_000, seed: 1, scripts: &[], outages: Arc::default() };
         let core_options = CoreOptions {
             sleeper: Some(sleeper.clone()),
             connections_max: 8,

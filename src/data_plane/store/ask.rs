@@ -251,7 +251,7 @@ impl Desk<'_> {
         let Self { shard, keys: names, channel, first, name, now_ms } = self;
         let arguments = 1 + keys.len() as u32 + values;
         let first = named(first, names, keys[0], channel);
-        shard.send_script(token, *now_ms, first, lua(script), arguments, |out| {
+        shard.send_script(token, *now_ms, first, &scripts()[script as usize], arguments, |out| {
             out.int(keys.len() as i64).arg(first);
             for key in &keys[1..] {
                 out.arg(named(name, names, *key, channel));
@@ -288,8 +288,9 @@ fn encoded(info: &ClientInfo) -> Vec<u8> {
     bytes
 }
 
-fn lua(script: Script) -> &'static Lua {
+/// All of them, in the order of [`Script::ALL`].
+pub(crate) fn scripts() -> &'static [Lua] {
     static ALL: LazyLock<Vec<Lua>> =
         LazyLock::new(|| Script::ALL.map(|script| Lua { sha1: script.sha1(), text: script.text() }).into());
-    &ALL[script as usize]
+    &ALL
 }

@@ -31,6 +31,7 @@ use silence::{Due, Silence};
 pub(crate) use stats::StoreStats;
 
 pub(super) use answers::{ForControl, hand_over};
+pub(crate) use ask::scripts;
 
 /// See the module.
 pub(super) struct Store {

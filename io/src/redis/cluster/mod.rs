@@ -38,8 +38,6 @@ pub(super) struct Cluster {
     router: Router,
     /// By number of the node.
     commands: Vec<Option<Lane>>,
-    /// Those that were called by now.
-    scripts: Vec<&'static Script>,
     messages: Lane,
     /// Whom `messages` is to. None: there is nobody.
     messages_at: Option<Endpoint>,
@@ -49,7 +47,7 @@ impl Cluster {
     pub(super) fn new(options: ShardOptions, map: Arc<SlotMap>) -> Self {
         let messages_at = chosen(&map, options.seed);
         let messages = Lane::new(options.seed.rotate_left(32), Arc::clone(&options.outages));
-        Self { options, router: Router::new(map), commands: Vec::new(), scripts: Vec::new(), messages, messages_at }
+        Self { options, router: Router::new(map), commands: Vec::new(), messages, messages_at }
     }
 
     pub(super) fn has(&self, conn: ConnId) -> bool {
@@ -93,11 +91,6 @@ impl Cluster {
         script: Option<(&'static Script, u32)>,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), SendError> {
-        if let Some((script, _)) = script
-            && !self.scripts.iter().any(|known| std::ptr::eq(*known, script))
-        {
-            self.scripts.push(script);
-        }
         let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
         let Some(outgoing) = self.router.accept(token, slot_of(key), deadline_ms, script, write)? else {
             return Ok(());
@@ -284,7 +277,7 @@ impl Cluster {
         act(lane, &endpoint, &mut tell);
         if is_up && let Some(connection) = lane.open() {
             let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
-            for script in &self.scripts {
+            for script in self.options.scripts {
                 // If it is not taken, the script is still called by its text.
                 let _ = connection.send(NOBODY, deadline_ms, |out| script.load(out));
             }
