@@ -182,6 +182,8 @@ fn members(reply: Reply) -> Option<Vec<(ClientId, Arc<ClientInfo>)>> {
 
 fn heard(payload: &[u8]) -> Option<Heard> {
     Some(match Envelope::decode(payload)? {
+        // Without data, which no node publishes: clients would have to make something of nothing.
+        Envelope::Bare(b"") => return None,
         Envelope::Bare(publication) => Heard::Publication(read(publication)?, Position::NONE),
         Envelope::Positioned { offset, epoch, payload, .. } => {
             Heard::Publication(read(payload)?, Position { offset, epoch: Epoch::parse(epoch.as_bytes())? })
