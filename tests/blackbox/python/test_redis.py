@@ -15,7 +15,7 @@ from harness.several import QUICK, on_redis, several
 
 # What no client of a store shared with others may use.
 FORBIDDEN = {"keys", "scan", "config", "flushall", "flushdb", "blpop", "monitor", "save", "bgsave", "debug"}
-META_TTL_S = 5
+META_TTL_S = 3
 NAME = "gyre-pair"
 EXTRA = {
     "channel": {
