@@ -54,8 +54,15 @@ impl Core {
             replica: false,
             io_timeout_ms: 4_000,
         };
-        let options =
-            ClientOptions { endpoint, tls, handshake, connect_timeout_ms: 5_000, seed: 1, scripts: &[], outages: Arc::default() };
+        let options = ClientOptions {
+            endpoint,
+            tls,
+            handshake,
+            connect_timeout_ms: 5_000,
+            seed: 1,
+            scripts: &[],
+            outages: Arc::default(),
+        };
         let core_options = CoreOptions {
             sleeper: Some(sleeper.clone()),
             connections_max: 8,

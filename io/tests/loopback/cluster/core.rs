@@ -47,7 +47,14 @@ impl Core {
             io_timeout_ms: 4_000,
         };
         let connections = Shard::connections_max(&servers) as u32;
-        let options = ShardOptions { handshake, tls: None, connect_timeout_ms: 5_000, seed, scripts: &[], outages: Arc::default() };
+        let options = ShardOptions {
+            handshake,
+            tls: None,
+            connect_timeout_ms: 5_000,
+            seed,
+            scripts: &super::SCRIPTS,
+            outages: Arc::default(),
+        };
         let shard = Shard::new(options, servers);
         let options = CoreOptions {
             sleeper: Some(sleeper.clone()),
