@@ -32,6 +32,10 @@ pub(crate) const MEMORY_SNAPSHOTS: u32 = 10;
 /// Redis: channels asked for with one SUBSCRIBE after a connection was lost, as in the reference (engines.md section 11).
 pub(crate) const HEAR_AGAIN_BATCH: usize = 512;
 
+/// Redis: such batches that are not confirmed at a time. 4096 channels are a few ms of work for Redis, and as many reads of
+/// their positions a sixteenth of the commands that may wait on a connection.
+pub(crate) const HEAR_AGAIN_BATCHES_MAX: usize = 8;
+
 /// Redis: after this many ms a core takes clients even without it. It was there a moment ago, or the node had not started.
 pub(crate) const STORE_UP_MS: u64 = 3_000;
 

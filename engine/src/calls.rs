@@ -136,6 +136,14 @@ impl Engine {
         }
     }
 
+    /// Whether a channel is one of [`Self::channels_heard`].
+    pub fn hears(&self, channel: &str) -> bool {
+        match &self.home {
+            Homes::Memory(_) => false,
+            Homes::Store(remote) => remote.hears(channel),
+        }
+    }
+
     /// What the channels of this core have to do by the clock.
     pub(crate) fn sweep_homes(&mut self, out: &mut dyn Outlet) {
         let now_ms = self.now.mono_ms;

@@ -210,6 +210,28 @@ fn a_break_answers_those_who_wait() {
     play.assert_empty();
 }
 
+/// A channel with thousands of members would renew them all at once, more than a connection takes, and every second.
+#[test]
+fn members_are_renewed_once_per_interval_and_not_all_at_once() {
+    let mut play = Play::new(1, 1);
+    for _ in 0..60 {
+        let client = play.connected(0);
+        play.subscribe(client, "live:x");
+        play.0.settle();
+    }
+    let (mut before, mut most) = (play.store().entered, 0);
+    let begin = before;
+    // Two intervals of 27 s.
+    for _ in 0..54 {
+        play.0.wait(1_000);
+        most = most.max(play.store().entered - before);
+        before = play.store().entered;
+    }
+    assert!((100..=130).contains(&(before - begin)), "{} renewals of 60 members", before - begin);
+    assert!(most <= 6, "{most} at once");
+    assert_eq!(play.store().present("live:x").len(), 60);
+}
+
 /// Members come back into presence after the store has lost it, and those of a dead node go.
 #[test]
 fn presence_is_renewed_and_runs_out() {

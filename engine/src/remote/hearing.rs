@@ -28,6 +28,12 @@ pub(super) enum Hearing {
     },
 }
 
+impl Hearing {
+    fn is_heard(self) -> bool {
+        matches!(self, Self::Asked | Self::Yes | Self::Lingering { .. })
+    }
+}
+
 /// Channels in the order in which their delay ends.
 #[derive(Debug, Default)]
 pub(super) struct Lingering(VecDeque<(u64, Box<str>)>);
@@ -35,8 +41,12 @@ pub(super) struct Lingering(VecDeque<(u64, Box<str>)>);
 impl Remote {
     /// Channels that messages are needed of: all of them are asked for anew when the store's side was lost.
     pub(crate) fn channels_heard(&self) -> impl Iterator<Item = &str> {
-        let is_heard = |hearing| matches!(hearing, Hearing::Asked | Hearing::Yes | Hearing::Lingering { .. });
-        self.channels.iter().filter(move |channel| is_heard(channel.hearing)).map(|channel| &*channel.name)
+        self.channels.iter().filter(|channel| channel.hearing.is_heard()).map(|channel| &*channel.name)
+    }
+
+    /// Whether a channel is one of those.
+    pub(crate) fn hears(&self, name: &str) -> bool {
+        self.channels.find(name).is_some_and(|id| self.channels[id].hearing.is_heard())
     }
 
     /// A channel is heard again after messages may have been lost: the position tells whether there were any.

@@ -11,23 +11,36 @@ use crate::outlet::Outlet;
 use crate::session::ClientId;
 use crate::store::StoreCall;
 
-/// Where the round through all channels stands.
+/// Where the round through all members stands.
 #[derive(Debug, Default)]
 pub(super) struct Refresh {
     last_ms: u64,
-    /// Index of the channel that comes next.
+    /// Index of the channel that is next.
     cursor: u32,
+    /// Members of that channel that were renewed in this round. As they are in no order, some may be passed over once when
+    /// others come meanwhile; entries live for two rounds.
+    renewed: usize,
+    /// Renewals that are due, times the interval in ms.
+    owed: u64,
+    /// Members of all channels.
+    members: u64,
 }
 
 /// Between two slices of the round, at least.
 const SLICE_MS: u64 = 1000;
+
+/// A slice looks at no more than so many times its share of the channels, since most may have no members; and at so many
+/// in any case, which takes some microseconds.
+const LOOKS_FACTOR: u64 = 4;
+const LOOKS_MIN: u64 = 1024;
 
 impl Remote {
     pub(super) fn add_member(&mut self, name: &str, client: ClientId, info: Arc<ClientInfo>) {
         let Some(id) = self.channels.find(name) else { return };
         let hasher = &self.hasher;
         let members = &mut self.channels[id].members;
-        members.get_or_insert_with(|| Box::new(HashMap::with_hasher(hasher.clone()))).insert(client, info);
+        let members = members.get_or_insert_with(|| Box::new(HashMap::with_hasher(hasher.clone())));
+        self.refresh.members += u64::from(members.insert(client, info).is_none());
     }
 
     /// A member has other info from now on.
@@ -51,6 +64,7 @@ impl Remote {
             && let Some(info) = members.remove(&client)
         {
             channel.members.take_if(|members| members.is_empty());
+            self.refresh.members -= 1;
             self.tell(name, StoreCall::Exit(client, &info.user), out);
         }
         if let Some(info) = call.leave {
@@ -68,7 +82,8 @@ impl Remote {
         self.trim(id);
     }
 
-    /// A slice of the round that renews every entry once per `interval_ms`.
+    /// A slice of the round that renews every entry once per `interval_ms`: as many in each slice, whether they are in one
+    /// channel or in thousands.
     pub(super) fn refresh_members(&mut self, interval_ms: u64, out: &mut dyn Outlet) {
         let elapsed_ms = self.now_ms - self.refresh.last_ms;
         if elapsed_ms < SLICE_MS {
@@ -76,20 +91,38 @@ impl Remote {
         }
         self.refresh.last_ms = self.now_ms;
         let bound = self.channels.bound();
-        // By the time that has passed: a core that was held up makes good for it.
         let interval_ms = interval_ms.max(SLICE_MS);
-        let slice = (u64::from(bound) * elapsed_ms.min(interval_ms)).div_ceil(interval_ms) as u32;
-        for _ in 0..slice {
-            let at = if self.refresh.cursor < bound { self.refresh.cursor } else { 0 };
-            self.refresh.cursor = at + 1;
-            let Some(channel) = self.channels.get(at) else { continue };
-            let Some(members) = &channel.members else { continue };
-            for (client, info) in members.iter() {
-                let ticket = self.next_ticket;
-                self.next_ticket += 1;
-                // Not taken: the next round tries again, and entries live for more than one.
-                out.store(ticket, &channel.name, StoreCall::Enter(*client, info));
+        // By the time that has passed: a core that was held up makes good for it.
+        let elapsed_ms = elapsed_ms.min(interval_ms);
+        let all = self.refresh.members * interval_ms;
+        self.refresh.owed = (self.refresh.owed + self.refresh.members * elapsed_ms).min(all);
+        let mut due = (self.refresh.owed / interval_ms) as usize;
+        self.refresh.owed -= due as u64 * interval_ms;
+        let looks = (u64::from(bound) * elapsed_ms * LOOKS_FACTOR).div_ceil(interval_ms).max(LOOKS_MIN);
+        for _ in 0..looks.min(u64::from(bound)) {
+            if due == 0 {
+                break;
             }
+            if self.refresh.cursor >= bound {
+                (self.refresh.cursor, self.refresh.renewed) = (0, 0);
+            }
+            let channel = self.channels.get(self.refresh.cursor);
+            if let Some((channel, members)) = channel.and_then(|channel| Some((channel, channel.members.as_ref()?))) {
+                for (client, info) in members.iter().skip(self.refresh.renewed).take(due) {
+                    let ticket = self.next_ticket;
+                    self.next_ticket += 1;
+                    // Not taken: the next round tries again, and entries live for more than one.
+                    out.store(ticket, &channel.name, StoreCall::Enter(*client, info));
+                    self.refresh.renewed += 1;
+                    due -= 1;
+                }
+                if self.refresh.renewed < members.len() {
+                    continue;
+                }
+            }
+            self.refresh.cursor += 1;
+            self.refresh.renewed = 0;
         }
+        self.refresh.owed += due as u64 * interval_ms;
     }
 }

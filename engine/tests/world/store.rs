@@ -123,6 +123,8 @@ pub(crate) struct Store {
     pub(crate) channels: BTreeMap<String, Kept>,
     ends: Vec<End>,
     pub(crate) now_ms: u64,
+    /// Presence entries added or renewed so far.
+    pub(crate) entered: u64,
 }
 
 impl Store {
@@ -289,7 +291,10 @@ impl Store {
             Call::Publish(call) => return StoreReply::Published(self.publish(channel, call)),
             Call::Read(call) => return StoreReply::Read(kept.read(&call, now_ms)),
             Call::RemoveHistory => kept.items.clear(),
-            Call::Enter(client, info) => _ = kept.members.insert(client, (info, now_ms + PRESENCE_TTL_MS)),
+            Call::Enter(client, info) => {
+                self.entered += 1;
+                kept.members.insert(client, (info, now_ms + PRESENCE_TTL_MS));
+            }
             Call::Exit(client) => _ = kept.members.remove(&client),
             Call::Members => {
                 let members = kept.members.iter().map(|(client, (info, _))| (*client, Arc::new(info.clone())));

@@ -237,6 +237,14 @@ impl Shard {
         }
     }
 
+    /// Whether commands get through, to a cluster: to one of its primaries at least.
+    pub fn takes_commands(&self) -> bool {
+        match &self.way {
+            Way::One(client) => client.is_up(Use::Commands),
+            Way::Cluster(cluster) => cluster.takes_commands(),
+        }
+    }
+
     /// Whether commands and messages get through, by lane. Commands to a cluster: to all of its primaries.
     pub fn is_up(&self, what: Use) -> bool {
         match &self.way {

@@ -12,6 +12,7 @@ use gyre_io::redis::{Event, Reply, ReplyError, Use};
 use gyre_proto::client::{ClientInfo, Publication};
 
 use super::ask::{self, Kind};
+use super::hearing::hear_on;
 use crate::data_plane::hands::Hands;
 
 /// Something for the control thread.
@@ -27,6 +28,11 @@ pub(in crate::data_plane) enum ForControl {
 
 /// Hands the engine what has come since the last turn, in order.
 pub(in crate::data_plane) fn hand_over(engine: &mut Engine, hands: &mut Hands<'_>, control: &mut Vec<ForControl>) {
+    hand_events_over(engine, hands, control);
+    hear_on(engine, hands);
+}
+
+fn hand_events_over(engine: &mut Engine, hands: &mut Hands<'_>, control: &mut Vec<ForControl>) {
     let Some(store) = hands.store.as_deref_mut() else { return };
     if store.events.is_empty() && store.own.is_empty() {
         return;
@@ -48,10 +54,11 @@ pub(in crate::data_plane) fn hand_over(engine: &mut Engine, hands: &mut Hands<'_
                     Some(channel) => match heard(&payload) {
                         Some(heard) => engine.heard(channel, heard, hands),
                         None => {
-                            if let Some(store) = hands.store.as_deref_mut() {
-                                store.stats.malformed += 1;
+                            let store = hands.store.as_deref_mut();
+                            if let Some(count) = store.and_then(|store| store.malformed.note(now_ms)) {
+                                let bytes = payload.len();
+                                tracing::warn!(channel, bytes, count, "a message in redis that is none of ours");
                             }
-                            tracing::warn!(channel, bytes = payload.len(), "a message in redis that is none of ours");
                         }
                     },
                     None if hands.store.as_deref().is_some_and(|store| store.hearing.is_of_nodes(&name)) => {
@@ -99,7 +106,12 @@ fn answered(
     let Some((number, kind)) = ask::parts_of(token) else { return };
     store.stats.failed += u64::from(reply.is_none());
     let reply = reply.and_then(|reply| {
-        reply.into_result().inspect_err(|error: &ReplyError| store.refusals.note(error, now_ms)).ok()
+        let logged = |error: &ReplyError| {
+            if let Some(count) = store.refusals.note(now_ms) {
+                tracing::error!(error = %error.message(), count, "redis refused commands of this core");
+            }
+        };
+        reply.into_result().inspect_err(logged).ok()
     });
     match kind {
         Kind::Nodes => control.push(ForControl::Told(number, reply.is_some())),
@@ -110,14 +122,14 @@ fn answered(
             if channels.is_empty() && store.hearing.hears_nodes() {
                 control.push(ForControl::Hears);
             }
-            for channel in channels {
-                engine.heard_anew(&channel, hands);
-            }
+            store.batch_heard(channels);
         }
         kind => {
             let reply = reply.map_or(StoreReply::Failed, |reply| {
                 understood(kind, reply).unwrap_or_else(|| {
-                    tracing::error!(?kind, "redis answered in a way that is not understood");
+                    if let Some(count) = store.not_understood.note(now_ms) {
+                        tracing::error!(?kind, count, "redis answered in a way that is not understood");
+                    }
                     StoreReply::Failed
                 })
             });

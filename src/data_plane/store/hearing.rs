@@ -2,8 +2,8 @@
 //! to each other.
 //!
 //! On a core's thread. A connection for messages that is made anew has no subscriptions: all that are needed are asked for
-//! again, in batches, and the engine hears of each once Redis has confirmed it. What Redis refuses is asked for again
-//! after a while for as long as the connection lives.
+//! again, in batches (`again.rs`), and the engine hears of each once Redis has confirmed it. What Redis refuses is asked
+//! for again after a while for as long as the connection lives.
 
 use std::collections::HashMap;
 
@@ -12,14 +12,18 @@ use gyre_engine::scripts::Key;
 use gyre_io::redis::{Command, Use};
 
 use super::Store;
+use super::again::Again;
 use super::ask::{self, Kind};
-use crate::limits::{HEAR_AGAIN_BATCH, HEAR_AGAIN_RETRY_MS};
+use crate::data_plane::hands::Hands;
+use crate::limits::HEAR_AGAIN_RETRY_MS;
 
 pub(super) struct Hearing {
     control: String,
     /// Of this node; only the first core hears both.
     node: Option<String>,
     prefix: String,
+    /// By shard.
+    again: Vec<Again>,
     batches: HashMap<u64, Batch>,
     next_batch: u64,
     /// Which shard has the turn to carry what is told to other nodes.
@@ -35,11 +39,12 @@ struct Batch {
 }
 
 impl Hearing {
-    pub(super) fn new(prefix: &str, node_uid: Option<&str>) -> Self {
+    pub(super) fn new(prefix: &str, node_uid: Option<&str>, shards: usize) -> Self {
         Self {
             control: format!("{prefix}.control"),
             node: node_uid.map(|uid| format!("{prefix}.node.{uid}")),
             prefix: prefix.to_owned(),
+            again: (0..shards).map(|_| Again::default()).collect(),
             batches: HashMap::new(),
             next_batch: 0,
             carrier: 0,
@@ -68,6 +73,21 @@ impl Hearing {
     }
 }
 
+/// Goes on with what is to be heard again, once per turn.
+pub(super) fn hear_on(engine: &mut Engine, hands: &mut Hands<'_>) {
+    let shards = hands.store.as_deref().map_or(0, |store| store.hearing.again.len());
+    for shard in 0..shards {
+        loop {
+            let now_ms = hands.driver.now_ms();
+            let next = hands.store.as_deref_mut().and_then(|store| store.next_to_read(shard, engine, now_ms));
+            let Some(channels) = next else { break };
+            for channel in channels {
+                engine.heard_anew(&channel, hands);
+            }
+        }
+    }
+}
+
 impl Store {
     /// A connection for messages is ready, without subscriptions.
     pub(super) fn hear_anew(&mut self, shard: usize, engine: &Engine, now_ms: u64) {
@@ -78,13 +98,11 @@ impl Store {
         self.hear_batch(shard, Vec::new(), now_ms);
         let mut channels = engine.channels_heard();
         channels.retain(|channel| self.broker.of(channel) == shard);
-        while !channels.is_empty() {
-            let rest = channels.split_off(channels.len().min(HEAR_AGAIN_BATCH));
-            self.hear_batch(shard, std::mem::replace(&mut channels, rest), now_ms);
-        }
+        self.hearing.again[shard].begin(channels);
     }
 
-    fn hear_batch(&mut self, shard: usize, channels: Vec<Box<str>>, now_ms: u64) {
+    /// Asks for a batch. False = it cannot go out now.
+    fn hear_batch(&mut self, shard: usize, channels: Vec<Box<str>>, now_ms: u64) -> bool {
         let number = self.hearing.next_batch;
         self.hearing.next_batch += 1;
         let names: Vec<Vec<u8>> = match &*channels {
@@ -92,10 +110,13 @@ impl Store {
             channels => channels.iter().map(|channel| self.messages_of(shard, channel)).collect(),
         };
         let names: Vec<&[u8]> = names.iter().map(|name| &**name).collect();
-        // Not taken = the connection has failed meanwhile: all is asked for when there is a new one.
-        if self.shards[shard].subscribe(ask::token(number, Kind::Heard), now_ms, &names).is_ok() {
-            self.hearing.batches.insert(number, Batch { shard, channels, retry_at_ms: None });
+        let is_taken = self.shards[shard].subscribe(ask::token(number, Kind::Heard), now_ms, &names).is_ok();
+        match is_taken {
+            true => _ = self.hearing.batches.insert(number, Batch { shard, channels, retry_at_ms: None }),
+            // Should the connection have failed meanwhile, all is asked for when there is a new one.
+            false => self.refused(number, Batch { shard, channels, retry_at_ms: None }, now_ms),
         }
+        is_taken
     }
 
     fn messages_of(&self, shard: usize, channel: &str) -> Vec<u8> {
@@ -110,11 +131,23 @@ impl Store {
         if is_heard {
             return Some(batch.channels);
         }
+        self.refused(number, batch, now_ms);
+        None
+    }
+
+    fn refused(&mut self, number: u64, batch: Batch, now_ms: u64) {
         if self.shards[batch.shard].is_up(Use::Messages) {
             let retry_at_ms = Some(now_ms + HEAR_AGAIN_RETRY_MS);
             self.hearing.batches.insert(number, Batch { retry_at_ms, ..batch });
         }
-        None
+    }
+
+    /// A batch of channels was confirmed: the engine hears of it as soon as it can look at their positions.
+    pub(super) fn batch_heard(&mut self, channels: Vec<Box<str>>) {
+        if let Some(first) = channels.first() {
+            let shard = self.broker.of(first);
+            self.hearing.again[shard].heard(channels);
+        }
     }
 
     pub(super) fn hear_again_what_was_refused(&mut self, now_ms: u64) {
@@ -123,13 +156,42 @@ impl Store {
             self.hearing.batches.iter().filter(|(_, batch)| is_due(batch)).map(|(number, _)| *number).collect();
         for number in due {
             let Some(Batch { shard, channels, .. }) = self.hearing.batches.remove(&number) else { continue };
-            self.hear_batch(shard, channels, now_ms);
+            match channels.is_empty() {
+                true => _ = self.hear_batch(shard, channels, now_ms),
+                false => self.hearing.again[shard].not_heard(channels),
+            }
         }
     }
 
     /// The connection for messages of a shard is gone, and with it what was to be asked for again.
     pub(super) fn messages_down(&mut self, shard: usize) {
         self.hearing.batches.retain(|_, batch| batch.shard != shard || batch.retry_at_ms.is_none());
+        if let Some(again) = self.hearing.again.get_mut(shard) {
+            again.end();
+        }
+    }
+
+    /// The next channels of a shard whose positions are to be looked at, or none now. On the way asks for channels that
+    /// are to be heard again, for those that are still needed.
+    fn next_to_read(&mut self, shard: usize, engine: &Engine, now_ms: u64) -> Option<Vec<Box<str>>> {
+        if self.hearing.again[shard].is_over() {
+            return None;
+        }
+        let is_unconfirmed = |batch: &&Batch| batch.shard == shard && batch.retry_at_ms.is_none();
+        let mut unconfirmed = self.hearing.batches.values().filter(is_unconfirmed).count();
+        while let Some(mut channels) = self.hearing.again[shard].next_to_hear(unconfirmed) {
+            channels.retain(|channel| engine.hears(channel));
+            if channels.is_empty() {
+                continue;
+            }
+            if !self.hear_batch(shard, channels, now_ms) {
+                break;
+            }
+            unconfirmed += 1;
+        }
+        let shard_of_it = &self.shards[shard];
+        let unanswered = shard_of_it.takes_commands().then(|| shard_of_it.in_flight())?;
+        self.hearing.again[shard].next_to_read(unanswered)
     }
 
     /// Publishes what this core should then hear itself. False = it cannot go out now.

@@ -5,13 +5,14 @@
 //! says is collected as events and handed to the engine when nobody else has hold of it (`answers.rs`). Nothing here
 //! waits, and nothing is repeated: whether a lost command had an effect is not known.
 
+mod again;
 mod answers;
 mod ask;
 mod hearing;
 mod members;
-mod refusals;
 mod silence;
 mod stats;
+mod streak;
 
 use std::num::NonZeroU32;
 use std::rc::Rc;
@@ -26,9 +27,9 @@ use gyre_proto::ids::{ConnId, CoreId};
 
 use hearing::Hearing;
 use members::Members;
-use refusals::Refusals;
 use silence::{Due, Silence};
 pub(crate) use stats::StoreStats;
+use streak::Streak;
 
 pub(super) use answers::{ForControl, hand_over};
 pub(crate) use ask::scripts;
@@ -45,7 +46,12 @@ pub(super) struct Store {
     events: Vec<(usize, Event)>,
     /// Answers of this process itself, handed over like those of Redis.
     own: Vec<(Ticket, StoreReply)>,
-    refusals: Refusals,
+    /// Errors of Redis.
+    refusals: Streak,
+    /// Messages of channels that could not be read.
+    malformed: Streak,
+    /// Answers that are none.
+    not_understood: Streak,
     stats: StoreStats,
     /// By shard.
     silences: Vec<Silence>,
@@ -142,10 +148,12 @@ impl Store {
             keys: options.shards.iter().map(|shard| shard.keys.clone()).collect(),
             broker,
             presence,
-            hearing: Hearing::new(&options.prefix, (core.0 == 0).then_some(&*options.node_uid)),
+            hearing: Hearing::new(&options.prefix, (core.0 == 0).then_some(&*options.node_uid), first),
             events: Vec::new(),
             own: Vec::new(),
-            refusals: Refusals::default(),
+            refusals: Streak::default(),
+            malformed: Streak::default(),
+            not_understood: Streak::default(),
             stats: StoreStats::default(),
             silences: options.shards.iter().map(|_| Silence::default()).collect(),
             unready: options.unready,
@@ -255,7 +263,8 @@ impl Store {
     /// What has happened so far, and how things are now.
     pub(super) fn stats(&self) -> StoreStats {
         let in_flight = self.shards.iter().map(Shard::in_flight).sum();
-        StoreStats { refused: self.refusals.total(), in_flight, is_up: self.is_up(), ..self.stats.clone() }
+        let (refused, malformed) = (self.refusals.total(), self.malformed.total());
+        StoreStats { refused, malformed, in_flight, is_up: self.is_up(), ..self.stats.clone() }
     }
 
     /// Whether the store of some core has not been connected to everything yet: whoever connects now, on whichever core,

@@ -65,6 +65,10 @@ impl Cluster {
         }
     }
 
+    pub(super) fn takes_commands(&self) -> bool {
+        self.router.nodes().iter().any(|(_, _, link)| link == Link::Up)
+    }
+
     /// Makes the connection for messages anew, to another node if there is one.
     pub(super) fn restart_messages(&mut self, driver: &mut Driver, events: &mut impl FnMut(Event)) {
         self.messages.end(driver, &mut |told| events(event(Use::Messages, told)));
