@@ -54,6 +54,11 @@ pub enum Failure {
 const NOT_READY: [&str; 4] = ["LOADING", "MASTERDOWN", "BUSY", "TRYAGAIN"];
 
 impl Failure {
+    /// The server is there and does not take us: that takes somebody who changes a configuration.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::ExpectsTls | Self::NoPassword | Self::Password | Self::Refused { .. })
+    }
+
     /// What an error means that answers `command`, one of those that a connection begins with.
     pub(super) fn of(command: &'static str, error: &ReplyError) -> Self {
         match error.code() {

@@ -201,9 +201,13 @@ impl Lane {
     fn look(&mut self, driver: &mut Driver, endpoint: &Endpoint, conn: ConnId, tell: &mut impl FnMut(Told)) {
         let State::Open { wire, is_up, .. } = &mut self.state else { return };
         if let Some(why) = wire.failure() {
-            let why = why.to_string();
+            let why = why.clone();
             driver.abort(conn);
-            return self.failed(endpoint, &why, driver.now_ms(), tell);
+            // Otherwise the line that begins the outage says so.
+            if why.is_refusal() && self.missing.is_some() {
+                self.outages.refused(endpoint, &why);
+            }
+            return self.failed(endpoint, &why.to_string(), driver.now_ms(), tell);
         }
         if wire.connection().is_ready() && !*is_up {
             *is_up = true;

@@ -23,6 +23,8 @@ use survey::{Found, Over, Surveys};
 /// What was handed over to be published is given up after this time. Core 0 reports well before, at its `io_timeout`;
 /// an HTTP client gives up after 10 s as well.
 const PUBLISHED_WITHIN_MS: u64 = 10_000;
+/// Time that the connections of core 0 may take at the start before it is said that the other nodes cannot be reached.
+const CONNECTED_WITHIN_MS: u64 = 3_000;
 /// One log line in this time about messages that are none: they may come at any rate.
 const MALFORMED_LOG_MS: u64 = 60_000;
 
@@ -276,6 +278,9 @@ impl Nodes {
     fn announcement_published(&mut self, ok: bool, now_ms: u64) {
         if !ok {
             self.registry.announce_soon(now_ms);
+        }
+        if self.traffic.sent == 0 && now_ms < CONNECTED_WITHIN_MS {
+            return;
         }
         match (std::mem::replace(&mut self.is_cut_off, !ok), ok) {
             (false, false) => tracing::warn!("cannot reach the other nodes"),

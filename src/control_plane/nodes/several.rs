@@ -62,6 +62,24 @@ fn nodes_find_each_other_and_notice_who_is_gone() {
     assert_eq!(world.known(1), ["node0", "node2"]);
 }
 
+/// Every start would leave a warning that others cannot be reached, only because core 0 was not connected yet.
+#[test]
+fn a_start_is_no_outage() {
+    let tell = |nodes: &mut Nodes, ok, now_ms| {
+        nodes.announce(NodeInfo::default(), now_ms);
+        let Some(Deed::Publish { number, .. }) = nodes.take_deeds().pop() else { panic!("nothing to publish") };
+        nodes.published(number, ok, now_ms);
+    };
+    let mut nodes = Nodes::new(NodeInfo::default(), 0);
+    for (now_ms, ok, is_cut_off) in [(0, false, false), (250, true, false), (500, false, true), (750, true, false)] {
+        tell(&mut nodes, ok, now_ms);
+        assert_eq!(nodes.is_cut_off, is_cut_off, "after {now_ms} ms");
+    }
+    let mut nodes = Nodes::new(NodeInfo::default(), 0);
+    tell(&mut nodes, false, CONNECTED_WITHIN_MS);
+    assert!(nodes.is_cut_off);
+}
+
 /// The caller would believe a kick or a count that has not happened.
 #[test]
 fn calls_end_with_what_has_happened() {
