@@ -21,7 +21,6 @@ use tokio::time::Instant;
 use self::nodes::{Deed, Nodes};
 use crate::data_plane::{Asker, FromControl, NodeInfo, Parcel, Snapshot, ToControl, ToNodes};
 use crate::discovery::{Discovery, Found, Tell};
-use crate::limits::STORE_UP_MS;
 use crate::settings::Settings;
 
 /// How often work is looked for when no wake-up comes; wake-ups make it prompt, this makes it certain.
@@ -81,8 +80,6 @@ struct Control {
     snapshots: HashMap<u16, Snapshot>,
     /// `None` = there are no others.
     nodes: Option<Nodes>,
-    /// When this node is told of: not before its connections are there, unless that takes long.
-    announces_from_ms: u64,
     started: Instant,
     drained: usize,
 }
@@ -144,16 +141,7 @@ impl Control {
     fn new(settings: Arc<Settings>, port: Port<Parcel>, discovery: Option<Discovery>) -> Self {
         // What is outside of the process is shared with others.
         let nodes = discovery.is_some().then(|| Nodes::new(NodeInfo::own(&settings, &Counts::default()), 0));
-        Self {
-            settings,
-            port,
-            discovery,
-            snapshots: HashMap::new(),
-            nodes,
-            announces_from_ms: STORE_UP_MS,
-            started: Instant::now(),
-            drained: 0,
-        }
+        Self { settings, port, discovery, snapshots: HashMap::new(), nodes, started: Instant::now(), drained: 0 }
     }
 
     /// Takes in what the cores have said. `true` = there may be more.
@@ -194,10 +182,7 @@ impl Control {
             ToControl::Act { core, call, act } => nodes.act(Asker { core, call }, &act, now_ms),
             ToControl::Survey { core, call, question } => nodes.survey(Asker { core, call }, &question, now_ms),
             ToControl::Surveyed { number, shares } => nodes.shares(number, Some(*shares), now_ms),
-            ToControl::HearsNodes => {
-                self.announces_from_ms = now_ms;
-                nodes.hears(now_ms);
-            }
+            ToControl::HearsNodes => nodes.hears(now_ms),
             ToControl::FromNodes(bytes) => nodes.heard(&bytes, now_ms),
             ToControl::Published { number, ok } => nodes.published(number, ok, now_ms),
             ToControl::Nodes { core, call } => {
@@ -212,7 +197,7 @@ impl Control {
     fn turn(&mut self) {
         let now_ms = self.now_ms();
         let Some(nodes) = &mut self.nodes else { return };
-        if now_ms >= self.announces_from_ms && nodes.takes_announcement(now_ms) {
+        if nodes.takes_announcement(now_ms) {
             let mut counts = Counts::default();
             self.snapshots.values().for_each(|snapshot| counts.add(snapshot.counts));
             nodes.announce(NodeInfo::own(&self.settings, &counts), now_ms);
