@@ -24,7 +24,9 @@ impl Engine {
     pub fn closed(&mut self, conn: ConnId, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of_mut(conn) else { return };
         match session.pending.take().map(|pending| pending.work) {
-            Some(Work::Subscribe { plan, .. }) => self.cancel_subscription(conn, &plan, out),
+            Some(Work::Subscribe { plan, .. } | Work::ServerSide { plan, .. }) => {
+                self.cancel_subscription(conn, &plan, out)
+            }
             Some(Work::Connect(joining)) => {
                 for plan in &joining.waiting {
                     self.cancel_subscription(conn, plan, out);

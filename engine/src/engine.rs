@@ -14,6 +14,7 @@ use gyre_proto::ids::{ConnId, CoreId};
 use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 
+use crate::acts::Acts;
 use crate::calls::Homes;
 use crate::counters::Counters;
 use crate::home::Home;
@@ -46,6 +47,7 @@ pub struct Engine {
     /// Users whose home is this core, and on how many cores they have connections.
     pub(crate) users: hashbrown::HashMap<Box<str>, u32, foldhash::fast::FixedState>,
     pub(crate) seats: Seats,
+    pub(crate) acts: Acts,
     pub(crate) counters: Counters,
     pub(crate) is_shutting_down: bool,
     /// Connections that a shutdown has still to close.
@@ -100,6 +102,7 @@ impl Engine {
             fan_outs: VecDeque::new(),
             users: hashbrown::HashMap::with_hasher(hasher),
             seats: Seats::new(options.seed),
+            acts: Acts::default(),
             counters: Counters::default(),
             is_shutting_down: false,
             to_shut_down: Vec::new(),
@@ -115,6 +118,7 @@ impl Engine {
     pub fn turn(&mut self, out: &mut dyn Outlet) -> bool {
         self.sweep_homes(out);
         let is_closing = self.continue_shutdown(out);
+        self.answer_acts(out);
         self.continue_fan_outs(out) || is_closing
     }
 
@@ -222,7 +226,7 @@ impl Engine {
     pub(crate) fn park(&mut self, conn: ConnId, seq: u32, work: Work) {
         if let Some(session) = self.sessions.of_mut(conn) {
             session.pending =
-                Some(Box::new(Pending { seq, work, queue: VecDeque::new(), queue_bytes: 0, revoked: Vec::new() }));
+                Some(Box::new(Pending { seq, work, queue: VecDeque::new(), queue_bytes: 0, acts: Vec::new() }));
         }
     }
 
@@ -234,13 +238,16 @@ impl Engine {
         })
     }
 
-    /// Runs what came in while a command was parked.
+    /// Runs what came in while a command was parked, acts of the server API first.
     pub(crate) fn resume(&mut self, conn: ConnId, mut parked: Pending, out: &mut dyn Outlet) {
-        for (channel, why) in std::mem::take(&mut parked.revoked) {
-            if let Some(id) = self.hub.find(&channel)
-                && let Some(slot) = self.sessions.of(conn).and_then(|s| s.subscription(id))
-            {
-                self.unsubscribe_with_push(conn, slot, &why, out);
+        let mut acts = std::mem::take(&mut parked.acts).into_iter();
+        while let Some((act, number)) = acts.next() {
+            self.catch_up(conn, &act, number, out);
+            if let Some(pending) = self.sessions.of_mut(conn).and_then(|session| session.pending.as_mut()) {
+                // The act itself waits now, and the rest waits on.
+                pending.acts = acts.collect();
+                (pending.queue, pending.queue_bytes) = (parked.queue, parked.queue_bytes);
+                return;
             }
         }
         let cores = self.cores;
@@ -283,7 +290,7 @@ impl Engine {
             }
             Message::Reply(response) => self.replied(*response, out),
             Message::Deliver(delivery) => self.deliver(delivery, out),
-            Message::Act(act) => self.act(&act, out),
+            Message::Act(act) => self.act(&act, None, out),
             Message::Survey(survey) => self.survey(*survey, out),
             Message::Surveyed(call, reply) => out.surveyed(call, *reply),
             Message::User(user, came) => self.count_user(user, came),

@@ -31,6 +31,7 @@ mod replies;
 pub mod rules;
 pub mod scripts;
 mod seats;
+mod server_side;
 mod session;
 mod sessions;
 mod store;
@@ -38,6 +39,7 @@ mod subscription;
 mod timers;
 pub mod token;
 
+pub use acts::{Act, ActWhat, RefreshAct, SubscribeAct};
 pub use counters::Counters;
 pub use delivery::Delivery;
 pub use engine::{Engine, EngineOptions};

@@ -15,6 +15,10 @@ pub const FAN_OUT_QUEUE_MAX: usize = 16 * 1024;
 /// Sixteen messages of the default size limit; a client that pipelines more than that without reading is refused (3013).
 pub const PENDING_COMMANDS_BYTES_MAX: usize = 1024 * 1024;
 
+/// Acts of the server API that may wait for one connection until it is connected or another act is through. A backend that
+/// gives one client more channels than this in the milliseconds that takes is in a loop.
+pub const PENDING_ACTS_MAX: usize = 1024;
+
 /// Publications of one connection under way to another core at a time. It has to be above what fits into one turn of
 /// both cores for the pipeline to stay full, and bounds what confirmations can pile up at a home core.
 pub const PUBLISHES_IN_FLIGHT_MAX: usize = 64;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use gyre_proto::Encoding;
 use gyre_proto::client::{ClientInfo, Publication};
-use gyre_proto::codes::{Disconnect, Unsubscribe};
 use gyre_proto::ids::{ConnId, CoreId};
 
+use crate::acts::Act;
 use crate::delivery::Delivery;
 use crate::position::Position;
 use crate::rules::Rules;
@@ -28,7 +28,7 @@ pub enum Message {
     Reply(Box<HomeResponse>),
     /// From a home core to a core with subscribers.
     Deliver(Arc<Delivery>),
-    /// To every core: do something with the sessions of a user.
+    /// To every core: do something with the sessions of a user. Nobody waits for it.
     Act(Arc<Act>),
     /// To every core: report.
     Survey(Box<Survey>),
@@ -283,33 +283,6 @@ pub struct HistoryFacts {
     pub publications: Vec<Arc<Publication>>,
 }
 
-/// Something the server API wants done to sessions.
-#[derive(Debug)]
-pub struct Act {
-    /// `""` = anonymous connections.
-    pub user: Box<str>,
-    /// Restricts to one connection; empty = all of the user's.
-    pub client: Box<str>,
-    /// Connections spared.
-    pub whitelist: Vec<Box<str>>,
-    /// What is done to them.
-    pub what: ActWhat,
-}
-
-/// See [`Act`].
-#[derive(Debug)]
-pub enum ActWhat {
-    /// The connections are closed.
-    Disconnect(Disconnect),
-    /// They lose a channel.
-    Unsubscribe {
-        /// Full name.
-        channel: Box<str>,
-        /// What they are told.
-        why: Unsubscribe,
-    },
-}
-
 /// A question to every core.
 #[derive(Debug)]
 pub struct Survey {
@@ -328,6 +301,8 @@ pub enum SurveyWhat {
     Channels(Option<globset::GlobMatcher>),
     /// Connections, users, channels, subscriptions.
     Counts,
+    /// Do something with the sessions of a user; answered when they are through with it.
+    Act(Arc<Act>),
 }
 
 /// One core's part of an answer.
@@ -337,6 +312,8 @@ pub enum SurveyReply {
     Channels(Vec<(Box<str>, u32)>),
     /// Sizes of its tables.
     Counts(Counts),
+    /// Whether the act was done to all sessions that it was meant for.
+    Done(bool),
 }
 
 /// Sizes of one core's tables; summed over the cores they describe the node.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gyre_proto::Encoding;
 use gyre_proto::client::{ClientInfo, Command, SubscribeResult};
-use gyre_proto::codes::{Error, Unsubscribe};
+use gyre_proto::codes::Error;
 use gyre_proto::ids::{ConnId, CoreId};
 use smallvec::SmallVec;
 
+use crate::acts::Act;
 use crate::delivery::Delivery;
 use crate::engine::home_of;
 use crate::hub::ChannelId;
@@ -123,8 +124,8 @@ pub(crate) struct Pending {
     pub(crate) queue: VecDeque<(Command, usize)>,
     /// Sum of these.
     pub(crate) queue_bytes: usize,
-    /// Channels that the server API took away while they were being set up.
-    pub(crate) revoked: Vec<(Box<str>, Unsubscribe)>,
+    /// Acts of the server API that wait for the work, each with its number, in order.
+    pub(crate) acts: Vec<(Arc<Act>, u32)>,
 }
 
 impl Pending {
@@ -140,6 +141,7 @@ impl Pending {
         match (&self.work, &command.publish) {
             (Work::Publish { home, ids }, Some(request)) => {
                 self.queue.is_empty()
+                    && self.acts.is_empty()
                     && ids.len() < PUBLISHES_IN_FLIGHT_MAX
                     && command.id != 0
                     && home_of(&request.channel, cores) == *home
@@ -160,6 +162,11 @@ pub(crate) enum Work {
     Connect(Box<Joining>),
     Subscribe {
         id: u32,
+        plan: Box<Plan>,
+    },
+    /// The server API gives the session a channel; number of the act.
+    ServerSide {
+        act: u32,
         plan: Box<Plan>,
     },
     /// Publications on their way to one core, or further to a store, numbered by generation without a gap. Their results

@@ -100,6 +100,13 @@ impl Engine {
                 self.cancel_subscription(conn, plan, out);
                 self.subscribe_unavailable(conn, *id, &plan.channel, out);
             }
+            (Work::ServerSide { plan, .. }, HomeReply::Subscribed(facts)) => {
+                self.server_side_commit(conn, plan, facts, out);
+            }
+            (Work::ServerSide { act, plan }, HomeReply::Unavailable) => {
+                self.cancel_subscription(conn, plan, out);
+                self.server_side_unavailable(conn, *act, &plan.channel);
+            }
             (Work::Connect(_), HomeReply::Unavailable) => {
                 // With the others that wait, which the end gives back.
                 if let Some(session) = self.sessions.of_mut(conn) {

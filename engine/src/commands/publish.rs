@@ -92,7 +92,7 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn is_subscribed(&self, session: &Session, channel: &str) -> bool {
+    pub(crate) fn is_subscribed(&self, session: &Session, channel: &str) -> bool {
         self.hub.find(channel).is_some_and(|id| session.subscription(id).is_some())
     }
 

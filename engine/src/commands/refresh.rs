@@ -55,13 +55,18 @@ impl Engine {
             }
             out.set_timer(conn, session.next_deadline_ms());
         }
+        self.renew_presence_everywhere(conn, out);
+        let ttl = if expires { self.now.ttl_s(token.expire_at) } else { 0 };
+        let result = RefreshResult { expires, ttl, ..RefreshResult::default() };
+        self.reply(conn, Reply::refresh(id, result), out);
+    }
+
+    /// The presence entries of a connection follow its info.
+    pub(crate) fn renew_presence_everywhere(&mut self, conn: ConnId, out: &mut dyn Outlet) {
         let slots = self.sessions.of(conn).map_or(0, |session| session.subscriptions.len());
         for slot in 0..slots {
             self.renew_presence(conn, slot, out);
         }
-        let ttl = if expires { self.now.ttl_s(token.expire_at) } else { 0 };
-        let result = RefreshResult { expires, ttl, ..RefreshResult::default() };
-        self.reply(conn, Reply::refresh(id, result), out);
     }
 
     /// The presence entry of a subscription follows the info of connection and subscription.

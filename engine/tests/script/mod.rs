@@ -8,7 +8,8 @@
 //! publish CHANNEL JSON          server API
 //! publish! CHANNEL TEXT         the same with data that is no JSON
 //! history_remove CHANNEL
-//! disconnect USER / unsubscribe USER CHANNEL
+//! disconnect USER / unsubscribe USER CHANNEL / refresh USER +25s / refresh USER expired|never
+//! subscribe USER CHANNEL [since:OFFSET:EPOCH] [expire:+25s] [data:JSON] [info:JSON] [OPTION=true|false]
 //! wait 25s
 //! a < {…}                       what a connection is told
 //! a x 3501 bad request          how it ends
@@ -22,7 +23,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gyre_engine::rules::Rules;
-use gyre_engine::{Act, ActWhat, HistoryOptions, HomeCall, HomeReply, PublishCall};
+use gyre_engine::{
+    Act, ActWhat, HistoryOptions, HomeCall, HomeReply, PublishCall, RefreshAct, SubscribeAct, SurveyReply,
+};
 use gyre_proto::Encoding;
 use gyre_proto::client::Publication;
 use gyre_proto::codes::{Disconnect, Unsubscribe};
@@ -35,6 +38,7 @@ struct Script {
     clients: BTreeMap<String, (usize, ConnId)>,
     epochs: Vec<String>,
     out: String,
+    has_failed: bool,
 }
 
 /// Runs `script` on one core and on three, then on nodes with a store, and compares the transcripts.
@@ -48,6 +52,7 @@ pub(crate) fn check(rules: fn() -> Rules, script: &str) {
             clients: BTreeMap::new(),
             epochs: Vec::new(),
             out: String::new(),
+            has_failed: false,
         };
         let lines: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         for line in &lines {
@@ -101,6 +106,16 @@ impl Script {
             "unsubscribe" => {
                 self.do_to(second, ActWhat::Unsubscribe { channel: third.into(), why: Unsubscribe::SERVER })
             }
+            "subscribe" => {
+                let what = self.subscribe_act(third);
+                self.do_to(second, ActWhat::Subscribe(what));
+            }
+            "refresh" => {
+                let (when, info) = third.split_once(' ').unwrap_or((third, ""));
+                let expire_at_s = when.strip_prefix('+').map_or(0, |delay| self.in_seconds(delay));
+                let info = Bytes::copy_from_slice(info.as_bytes());
+                self.do_to(second, ActWhat::Refresh(RefreshAct { is_expired: when == "expired", expire_at_s, info }));
+            }
             "wait" => {
                 let ms = match second.strip_suffix("ms") {
                     Some(ms) => ms.parse().expect("milliseconds"),
@@ -132,11 +147,58 @@ impl Script {
         let _ = writeln!(self.out, "{}", text.trim());
     }
 
+    fn subscribe_act(&mut self, text: &str) -> SubscribeAct {
+        let mut words = text.split(' ');
+        let mut act = SubscribeAct { channel: words.next().unwrap_or_default().into(), ..SubscribeAct::default() };
+        for word in words {
+            let (key, value) = word.split_once([':', '=']).expect("KEY:VALUE or OPTION=BOOL");
+            let on = Some(value == "true");
+            match key {
+                "since" => {
+                    let (offset, epoch) = value.split_once(':').expect("OFFSET:EPOCH");
+                    let known = epoch.strip_prefix('E').and_then(|n| self.epochs.get(n.parse::<usize>().ok()? - 1));
+                    let epoch = known.map_or(epoch, |known| known.as_str());
+                    act.recover_since = Some((offset.parse().expect("an offset"), epoch.into()));
+                }
+                "expire" => act.expire_at_s = self.in_seconds(value),
+                "data" => act.data = Bytes::copy_from_slice(value.as_bytes()),
+                "info" => act.info = Bytes::copy_from_slice(value.as_bytes()),
+                "presence" => act.overrides.presence = on,
+                "join_leave" => act.overrides.join_leave = on,
+                "force_push_join_leave" => act.overrides.force_push_join_leave = on,
+                "force_positioning" => act.overrides.force_positioning = on,
+                "force_recovery" => act.overrides.force_recovery = on,
+                _ => panic!("no option {key}"),
+            }
+        }
+        act
+    }
+
+    fn in_seconds(&self, delay: &str) -> i64 {
+        let delay: i64 = delay.trim_start_matches('+').trim_end_matches('s').parse().expect("seconds");
+        self.world.now.unix_s() + delay
+    }
+
     fn do_to(&mut self, user: &str, what: ActWhat) {
         let act = Arc::new(Act { user: user.into(), client: "".into(), whitelist: Vec::new(), what });
         // The nodes tell each other; that is not the engine's part.
         for core in (0..self.world.sites.len()).step_by(self.world.cores) {
-            self.world.on(core, |engine, hands| engine.api_act(Arc::clone(&act), hands));
+            let number = self.world.api_act(core, Arc::clone(&act));
+            self.world.settle();
+            let answers = std::mem::take(&mut self.world.sites[core].hands.surveyed);
+            assert_eq!(answers.len(), self.world.cores, "every core answers once");
+            for (call, answer) in answers {
+                assert_eq!(call, number);
+                match answer {
+                    SurveyReply::Done(true) => {}
+                    SurveyReply::Done(false) => self.has_failed = true,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        self.report();
+        if std::mem::take(&mut self.has_failed) {
+            self.out.push_str("= failed\n");
         }
     }
 

@@ -34,6 +34,13 @@ impl Sim {
     pub(crate) fn check(&mut self) {
         self.note(|| "check".to_owned());
         assert!(self.expected.is_empty(), "calls without an answer: {:?}", self.expected);
+        for site in &mut self.world.sites {
+            for (number, _) in site.hands.surveyed.drain(..) {
+                *self.acts_in_flight.get_mut(&number).expect("asked") -= 1;
+            }
+        }
+        assert!(self.acts_in_flight.values().all(|left| *left == 0), "acts that cores are not through with");
+        self.acts_in_flight.clear();
         for (key, conn) in &self.conns {
             assert!(conn.asked.is_empty(), "{key:?} waits for {:?}", conn.asked);
             assert_eq!(conn.is_connected, conn.has_said_connect, "{key:?} is connected");

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use gyre_engine::{
     Act, ActWhat, CallId, Caller, Engine, HistoryCall, HomeCall, HomeReply, HomeRequest, Message, PublishCall,
+    SurveyWhat,
 };
 use gyre_proto::ids::ConnId;
 
@@ -52,6 +53,8 @@ pub(crate) struct Sim {
     pub(crate) expected: BTreeMap<CallId, Expected>,
     /// Users and channels (none = disconnect) that the server API has acted on.
     pub(crate) acts: BTreeSet<(String, Option<usize>)>,
+    /// Acts, and how many cores have not answered yet.
+    pub(crate) acts_in_flight: BTreeMap<CallId, usize>,
     /// What the model has done before the call in progress.
     foreseen: Tally,
     pub(crate) next_n: u64,
@@ -88,6 +91,7 @@ impl Sim {
             free,
             expected: BTreeMap::new(),
             acts: BTreeSet::new(),
+            acts_in_flight: BTreeMap::new(),
             foreseen: Tally::default(),
             next_n: 0,
             next_uuid: 0,
@@ -163,7 +167,11 @@ impl Sim {
                     };
                     foresight.of(to, request);
                 }
-                Message::Act(it) => act = Some(Arc::clone(it)),
+                Message::Survey(survey) => {
+                    if let SurveyWhat::Act(it) = &survey.what {
+                        act = Some(Arc::clone(it));
+                    }
+                }
                 _ => {}
             }
         }
@@ -203,24 +211,27 @@ impl Sim {
     /// The server API does something with the sessions of a user.
     pub(crate) fn act(&mut self, core: usize, act: Act) {
         self.prepare();
-        let channel = match &act.what {
-            ActWhat::Disconnect(_) => None,
-            ActWhat::Unsubscribe { channel, .. } => Some(self.model.find(channel)),
-        };
+        let channel = self.channel_of(&act);
         self.acts.insert((act.user.to_string(), channel));
         let victims = self.victims(core, &act);
-        self.on(core, |engine, hands| engine.api_act(act.into(), hands));
+        let number = self.judged(core, |world| world.api_act(core, act.into()));
+        self.acts_in_flight.insert(number, self.world.cores);
         self.check_victims(&victims);
+    }
+
+    /// The channel that sessions lose by an act; `None` = they end.
+    fn channel_of(&self, act: &Act) -> Option<usize> {
+        match &act.what {
+            ActWhat::Unsubscribe { channel, .. } => Some(self.model.find(channel)),
+            _ => None,
+        }
     }
 
     /// Connections of a core that must lose a channel (or, with none, end) by an act. Those that wait for the channel
     /// lose it later.
     fn victims(&mut self, core: usize, act: &Act) -> Vec<(Key, Option<usize>)> {
         let mut victims = Vec::new();
-        let channel = match &act.what {
-            ActWhat::Disconnect(_) => None,
-            ActWhat::Unsubscribe { channel, .. } => Some(self.model.find(channel)),
-        };
+        let channel = self.channel_of(act);
         for (key, conn) in self.conns.iter_mut().filter(|(key, conn)| key.0 == core && conn.has_said_connect) {
             if conn.user != *act.user || (!act.client.is_empty() && conn.uuid != *act.client) {
                 continue;

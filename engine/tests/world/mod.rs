@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use gyre_engine::rules::Rules;
 use gyre_engine::{
-    CallId, ClientId, Engine, EngineOptions, FrameId, HomeCall, HomeReply, Message, Now, Outlet, StoreCall,
-    SurveyReply, Ticket,
+    Act, CallId, ClientId, Engine, EngineOptions, FrameId, HomeCall, HomeReply, Message, Now, Outlet, StoreCall,
+    SurveyReply, SurveyWhat, Ticket,
 };
 use gyre_proto::Encoding;
 use gyre_proto::codes::Disconnect;
@@ -194,6 +194,15 @@ impl World {
         self.next_call += 1;
         let number = self.next_call;
         (number, self.on(core, |engine, hands| engine.api_call(number, channel, call, hands)))
+    }
+
+    /// The server API does something with the sessions of the node that a core is of. Each core answers in
+    /// [`Hands::surveyed`].
+    pub(crate) fn api_act(&mut self, core: usize, act: Arc<Act>) -> CallId {
+        self.next_call += 1;
+        let number = self.next_call;
+        self.on(core, |engine, hands| engine.api_survey(number, &SurveyWhat::Act(act), hands));
+        number
     }
 
     /// Rings with something in them, as (from, to).
