@@ -4,11 +4,13 @@
 //! Decoding follows Go's `encoding/json` where existing API clients could tell the difference (case of keys, `null`,
 //! integer literals), and copies what it keeps. Writing appends to a buffer of the caller's.
 
+mod acts;
 mod fields;
 mod requests;
 mod results;
 mod write;
 
+pub use acts::*;
 pub use fields::{DecodeError, Fields, Value, decode};
 pub use requests::*;
 pub use results::*;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::de::MapAccess;
 
 use super::fields::{Fields, Value};
-use crate::client::{Disconnect, FilterNode, StreamPosition};
+use crate::client::{FilterNode, StreamPosition};
 
 /// Publish into one channel.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -86,71 +86,6 @@ impl Fields for BroadcastRequest {
             "delta" => value.scalar(&mut self.delta),
             "version" => value.scalar(&mut self.version),
             "version_epoch" => value.scalar(&mut self.version_epoch),
-            _ => value.skip(),
-        }
-    }
-}
-
-/// End subscriptions of a user's connections.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct UnsubscribeRequest {
-    /// Channel.
-    pub channel: String,
-    /// User; empty = the anonymous ones.
-    pub user: String,
-    /// Only the connection with this client id.
-    pub client: String,
-    /// Only the connection with this session secret.
-    pub session: String,
-    /// Only connections whose labels match.
-    pub label_filter: Option<FilterNode>,
-    /// With an empty `user`: everybody.
-    pub all_users: bool,
-}
-
-impl Fields for UnsubscribeRequest {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, value: Value<'_, A>) -> Result<(), A::Error> {
-        match key {
-            "channel" => value.scalar(&mut self.channel),
-            "user" => value.scalar(&mut self.user),
-            "client" => value.scalar(&mut self.client),
-            "session" => value.scalar(&mut self.session),
-            "label_filter" => value.message(&mut self.label_filter),
-            "all_users" => value.scalar(&mut self.all_users),
-            _ => value.skip(),
-        }
-    }
-}
-
-/// Close a user's connections.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct DisconnectRequest {
-    /// User; empty = the anonymous ones.
-    pub user: String,
-    /// Code and reason; absent = the default ones. Taken as they are.
-    pub disconnect: Option<Disconnect>,
-    /// Only the connection with this client id.
-    pub client: String,
-    /// Client ids to keep.
-    pub whitelist: Vec<String>,
-    /// Only the connection with this session secret.
-    pub session: String,
-    /// Only connections whose labels match.
-    pub label_filter: Option<FilterNode>,
-    /// With an empty `user`: everybody.
-    pub all_users: bool,
-}
-
-impl Fields for DisconnectRequest {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, value: Value<'_, A>) -> Result<(), A::Error> {
-        match key {
-            "user" => value.scalar(&mut self.user),
-            "disconnect" => value.message(&mut self.disconnect),
-            "client" => value.scalar(&mut self.client),
-            "whitelist" => value.strings(&mut self.whitelist),
-            "session" => value.scalar(&mut self.session),
-            "label_filter" => value.message(&mut self.label_filter),
-            "all_users" => value.scalar(&mut self.all_users),
             _ => value.skip(),
         }
     }
@@ -258,16 +193,6 @@ impl Fields for StreamPosition {
         match key {
             "offset" => value.scalar(&mut self.offset),
             "epoch" => value.scalar(&mut self.epoch),
-            _ => value.skip(),
-        }
-    }
-}
-
-impl Fields for Disconnect {
-    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, value: Value<'_, A>) -> Result<(), A::Error> {
-        match key {
-            "code" => value.scalar(&mut self.code),
-            "reason" => value.scalar(&mut self.reason),
             _ => value.skip(),
         }
     }

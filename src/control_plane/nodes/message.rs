@@ -4,10 +4,9 @@
 //! apart by the mark, and nodes of another version are understood as far as possible: a new kind of message takes the next
 //! tag, a new field must be one that older nodes may ignore. Decoding never panics, whatever the bytes are.
 
-use gyre_engine::{Act, ActWhat};
-use gyre_proto::codes;
 use prost::Message as _;
 
+use super::acts::{Disconnect, Refresh, Subscribe, Unsubscribe};
 use crate::data_plane::{NodeInfo, Question};
 
 /// In front of every message. Not the beginning of a Protobuf message: 0x67 would be field 12 of a wire type that is none.
@@ -20,7 +19,7 @@ pub(super) struct NodeMessage {
     #[prost(string, tag = "1")]
     pub(super) sender: String,
     /// `None` = of a kind that this version does not know.
-    #[prost(oneof = "What", tags = "2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "What", tags = "2, 3, 4, 5, 6, 7, 8, 9")]
     pub(super) what: Option<What>,
 }
 
@@ -44,6 +43,12 @@ pub(super) enum What {
     /// A part of an answer.
     #[prost(message, tag = "7")]
     Answered(Answered),
+    /// Do this too.
+    #[prost(message, tag = "8")]
+    Subscribe(Subscribe),
+    /// Do this too.
+    #[prost(message, tag = "9")]
+    Refresh(Refresh),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -69,34 +74,6 @@ pub(super) struct Info {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Leaving {}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Disconnect {
-    #[prost(string, tag = "1")]
-    user: String,
-    #[prost(string, tag = "2")]
-    client: String,
-    #[prost(string, repeated, tag = "3")]
-    whitelist: Vec<String>,
-    #[prost(uint32, tag = "4")]
-    code: u32,
-    #[prost(string, tag = "5")]
-    reason: String,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Unsubscribe {
-    #[prost(string, tag = "1")]
-    user: String,
-    #[prost(string, tag = "2")]
-    client: String,
-    #[prost(string, tag = "3")]
-    channel: String,
-    #[prost(uint32, tag = "4")]
-    code: u32,
-    #[prost(string, tag = "5")]
-    reason: String,
-}
 
 /// A question of a survey.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -179,26 +156,6 @@ impl What {
         })
     }
 
-    pub(super) fn act(act: &Act) -> Self {
-        let (user, client) = (act.user.to_string(), act.client.to_string());
-        match &act.what {
-            ActWhat::Disconnect(why) => Self::Disconnect(Disconnect {
-                user,
-                client,
-                whitelist: act.whitelist.iter().map(ToString::to_string).collect(),
-                code: why.code,
-                reason: why.reason.to_string(),
-            }),
-            ActWhat::Unsubscribe { channel, why } => Self::Unsubscribe(Unsubscribe {
-                user,
-                client,
-                channel: channel.to_string(),
-                code: why.code,
-                reason: why.reason.to_string(),
-            }),
-        }
-    }
-
     pub(super) fn question(survey: u64, question: &Question) -> Self {
         let Question::Channels(pattern) = question;
         Self::Asked(Asked { survey, what: Some(AskedWhat::Channels(pattern.to_string())) })
@@ -220,30 +177,6 @@ impl Info {
     }
 }
 
-impl Disconnect {
-    pub(super) fn into_act(self) -> Act {
-        let why = codes::Disconnect::of_application(self.code, self.reason);
-        Act {
-            user: self.user.into(),
-            client: self.client.into(),
-            whitelist: self.whitelist.into_iter().map(Into::into).collect(),
-            what: ActWhat::Disconnect(why),
-        }
-    }
-}
-
-impl Unsubscribe {
-    pub(super) fn into_act(self) -> Act {
-        let why = codes::Unsubscribe { code: self.code, reason: self.reason.into() };
-        Act {
-            user: self.user.into(),
-            client: self.client.into(),
-            whitelist: Vec::new(),
-            what: ActWhat::Unsubscribe { channel: self.channel.into(), why },
-        }
-    }
-}
-
 impl Asked {
     pub(super) fn question(self) -> Option<Question> {
         let AskedWhat::Channels(pattern) = self.what?;
@@ -253,15 +186,10 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
+    use super::super::acts::tests::every as every_act;
     use super::*;
 
     fn every() -> Vec<What> {
-        let act = |what| Act { user: "u".into(), client: "c".into(), whitelist: Vec::new(), what };
-        let unsubscribe = ActWhat::Unsubscribe { channel: "news".into(), why: codes::Unsubscribe::SERVER };
-        let disconnect = Act {
-            whitelist: vec!["spared".into(), "".into()],
-            ..act(ActWhat::Disconnect(codes::Disconnect { code: 4501, reason: "go".into() }))
-        };
         let info = NodeInfo {
             uid: "elsewhere".to_owned(),
             name: "höst_8000".to_owned(),
@@ -272,12 +200,10 @@ mod tests {
             subscriptions: 4,
             uptime_s: 5,
         };
-        vec![
+        let others = [
             What::info(&info, false),
             What::info(&info, true),
             What::Leaving(Leaving {}),
-            What::act(&disconnect),
-            What::act(&act(unsubscribe)),
             What::question(7, &Question::Channels("chat:*".into())),
             What::Answered(Answered {
                 survey: 7,
@@ -285,7 +211,8 @@ mod tests {
                 parts: 2,
                 channels: vec![Channel { name: "chat:1".to_owned(), clients: 9 }],
             }),
-        ]
+        ];
+        others.into_iter().chain(every_act().iter().map(What::act)).collect()
     }
 
     /// A command would do something else on the other nodes than on the one that was asked.
@@ -302,6 +229,8 @@ mod tests {
                 }
                 (What::Disconnect(act), again) => assert_eq!(What::act(&act.into_act()), again),
                 (What::Unsubscribe(act), again) => assert_eq!(What::act(&act.into_act()), again),
+                (What::Subscribe(act), again) => assert_eq!(What::act(&act.into_act()), again),
+                (What::Refresh(act), again) => assert_eq!(What::act(&act.into_act()), again),
                 (What::Asked(asked), again) => {
                     let (survey, question) = (asked.survey, asked.question().expect("a question"));
                     assert_eq!(What::question(survey, &question), again);
@@ -341,15 +270,5 @@ mod tests {
             panic!("a question")
         };
         assert_eq!((asked.survey, asked.question()), (7, None));
-    }
-
-    /// A code that fits into no close frame would end the connection without any.
-    #[test]
-    fn codes_of_others_are_checked() {
-        let why = |code| match (Disconnect { code, ..Disconnect::default() }).into_act().what {
-            ActWhat::Disconnect(why) => why.code,
-            ActWhat::Unsubscribe { .. } => 0,
-        };
-        assert_eq!((why(4501), why(0), why(70_000)), (4501, 3503, 3503));
     }
 }

@@ -4,6 +4,7 @@
 //! has to be done is left as [`Deed`]s, and what comes of them is reported back. Core 0 carries the bytes. What a peer says
 //! is never a panic here.
 
+mod acts;
 mod message;
 mod registry;
 #[cfg(test)]
@@ -162,6 +163,8 @@ impl Nodes {
             }
             Some(What::Disconnect(act)) => self.deeds.push(Deed::Act(Arc::new(act.into_act()))),
             Some(What::Unsubscribe(act)) => self.deeds.push(Deed::Act(Arc::new(act.into_act()))),
+            Some(What::Subscribe(act)) => self.deeds.push(Deed::Act(Arc::new(act.into_act()))),
+            Some(What::Refresh(act)) => self.deeds.push(Deed::Act(Arc::new(act.into_act()))),
             Some(What::Asked(asked)) => {
                 let survey = asked.survey;
                 let what = asked.question().and_then(|question| question.for_cores().ok());

@@ -114,7 +114,7 @@ pub(super) fn parts(survey: u64, shares: Option<Vec<SurveyReply>>) -> Vec<Answer
     let (mut channels, mut bytes) = (Vec::new(), 0);
     let shares = shares.into_iter().flat_map(|share| match share {
         SurveyReply::Channels(channels) => channels,
-        SurveyReply::Counts(_) => Vec::new(),
+        SurveyReply::Counts(_) | SurveyReply::Done(_) => Vec::new(),
     });
     for (name, clients) in shares {
         bytes += name.len();

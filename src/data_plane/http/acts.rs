@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use gyre_engine::{Act, ActWhat, Counts, SurveyReply, SurveyWhat};
+use gyre_engine::rules::Overrides;
+use gyre_engine::{Act, ActWhat, Counts, RefreshAct, SubscribeAct, SurveyReply, SurveyWhat};
 use gyre_proto::api;
 use gyre_proto::codes::{ApiError, Disconnect, Unsubscribe};
 
@@ -12,10 +13,41 @@ use super::super::calls::Answer;
 use super::super::{NodeInfo, Question, ToControl};
 use super::Core;
 use super::api::Outcome;
+use super::channels::payload;
 
 /// `{"result":{}}`.
 pub(super) fn empty_result() -> Vec<u8> {
     br#"{"result":{}}"#.to_vec()
+}
+
+pub(super) async fn subscribe(core: &Core, body: &[u8]) -> Outcome {
+    let request: api::SubscribeRequest = api::decode(body)?;
+    if request.channel.is_empty() {
+        return Err(ApiError::BAD_REQUEST.into());
+    }
+    let info = payload(request.info, &request.b64info)?;
+    let data = payload(request.data, &request.b64data)?;
+    if core.engine.borrow().rules().resolve(&request.channel).is_none() {
+        return Err(ApiError::UNKNOWN_CHANNEL.into());
+    }
+    let overrides = request.overrides.unwrap_or_default();
+    let said = |option: Option<api::BoolValue>| option.map(|option| option.value);
+    let what = ActWhat::Subscribe(SubscribeAct {
+        channel: request.channel.into(),
+        expire_at_s: request.expire_at,
+        info,
+        data,
+        recover_since: request.recover_since.map(|since| (since.offset, since.epoch.into())),
+        overrides: Overrides {
+            presence: said(overrides.presence),
+            join_leave: said(overrides.join_leave),
+            force_push_join_leave: said(overrides.force_push_join_leave),
+            force_positioning: said(overrides.force_positioning),
+            force_recovery: said(overrides.force_recovery),
+        },
+    });
+    let act = Act { user: request.user.into(), client: request.client.into(), whitelist: Vec::new(), what };
+    act_everywhere(core, &request.session, act).await
 }
 
 pub(super) async fn unsubscribe(core: &Core, body: &[u8]) -> Outcome {
@@ -26,24 +58,24 @@ pub(super) async fn unsubscribe(core: &Core, body: &[u8]) -> Outcome {
     if core.engine.borrow().rules().resolve(&request.channel).is_none() {
         return Err(ApiError::UNKNOWN_CHANNEL.into());
     }
-    if !request.session.is_empty() {
-        return Ok(empty_result()); // No transport of this version gives out sessions.
-    }
-    let channel = request.channel.into_boxed_str();
-    let act = Act {
-        user: request.user.into(),
-        client: request.client.into(),
-        whitelist: Vec::new(),
-        what: ActWhat::Unsubscribe { channel, why: Unsubscribe::SERVER },
-    };
-    act_everywhere(core, act).await
+    let what = ActWhat::Unsubscribe { channel: request.channel.into(), why: Unsubscribe::SERVER };
+    let act = Act { user: request.user.into(), client: request.client.into(), whitelist: Vec::new(), what };
+    act_everywhere(core, &request.session, act).await
+}
+
+pub(super) async fn refresh(core: &Core, body: &[u8]) -> Outcome {
+    let request: api::RefreshRequest = api::decode(body)?;
+    let what = ActWhat::Refresh(RefreshAct {
+        is_expired: request.expired,
+        expire_at_s: request.expire_at,
+        info: request.info,
+    });
+    let act = Act { user: request.user.into(), client: request.client.into(), whitelist: Vec::new(), what };
+    act_everywhere(core, &request.session, act).await
 }
 
 pub(super) async fn disconnect(core: &Core, body: &[u8]) -> Outcome {
     let request: api::DisconnectRequest = api::decode(body)?;
-    if !request.session.is_empty() {
-        return Ok(empty_result()); // No transport of this version gives out sessions.
-    }
     let why = match request.disconnect {
         Some(given) => Disconnect::of_application(given.code, given.reason),
         None => Disconnect::FORCE_DISCONNECT,
@@ -54,18 +86,30 @@ pub(super) async fn disconnect(core: &Core, body: &[u8]) -> Outcome {
         whitelist: request.whitelist.into_iter().map(Into::into).collect(),
         what: ActWhat::Disconnect(why),
     };
-    act_everywhere(core, act).await
+    act_everywhere(core, &request.session, act).await
 }
 
-/// Here at once, on the other nodes as soon as they hear of it: the answer does not wait for them.
-async fn act_everywhere(core: &Core, act: Act) -> Outcome {
-    let act = Arc::new(act);
-    core.with(|engine, hands| engine.api_act(Arc::clone(&act), hands));
-    if core.has_nodes() {
-        let told = core.ask_control(|core, call| ToControl::Act { core, call, act });
-        let Some(Answer::Told(true)) = told.await else { return Err(ApiError::INTERNAL.into()) };
+/// Done on this node when it is answered, so that what is published next reaches who was subscribed. On the other nodes
+/// as soon as they hear of it: the answer waits only until they have been told.
+async fn act_everywhere(core: &Core, session: &str, act: Act) -> Outcome {
+    if !session.is_empty() {
+        return Ok(empty_result()); // No transport of this version gives out sessions.
     }
-    Ok(empty_result())
+    let act = Arc::new(act);
+    let told = core.has_nodes().then(|| {
+        let act = Arc::clone(&act);
+        core.ask_control(|core, call| ToControl::Act { core, call, act })
+    });
+    let here = core.ask_all(SurveyWhat::Act(act)).await;
+    if let Some(told) = told
+        && !matches!(told.await, Some(Answer::Told(true)))
+    {
+        return Err(ApiError::INTERNAL.into());
+    }
+    match here.iter().all(|part| matches!(part, SurveyReply::Done(true))) {
+        true => Ok(empty_result()),
+        false => Err(ApiError::INTERNAL.into()),
+    }
 }
 
 pub(super) async fn channels(core: &Core, body: &[u8]) -> Outcome {

@@ -45,11 +45,13 @@ impl From<gyre_proto::client::InappropriateJson> for Failure {
 /// The response body of a call.
 pub(super) type Outcome = Result<Vec<u8>, Failure>;
 
-const METHODS: [&str; 10] = [
+const METHODS: [&str; 12] = [
     "publish",
     "broadcast",
+    "subscribe",
     "unsubscribe",
     "disconnect",
+    "refresh",
     "presence",
     "presence_stats",
     "history",
@@ -89,8 +91,10 @@ pub(super) async fn answer(core: &Core, settings: &ApiSettings, method: &str, re
         "presence_stats" => channels::presence_stats(core, &body).await,
         "history" => channels::history(core, &body).await,
         "history_remove" => channels::history_remove(core, &body).await,
+        "subscribe" => acts::subscribe(core, &body).await,
         "unsubscribe" => acts::unsubscribe(core, &body).await,
         "disconnect" => acts::disconnect(core, &body).await,
+        "refresh" => acts::refresh(core, &body).await,
         "channels" => acts::channels(core, &body).await,
         _ => acts::info(core, &body).await,
     };

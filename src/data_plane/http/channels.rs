@@ -159,8 +159,8 @@ async fn publish_to(core: &Core, channel: &str, message: &Message) -> Result<api
     }
 }
 
-/// `b64data` wins over `data`.
-fn payload(data: Bytes, b64data: &str) -> Result<Bytes, ApiError> {
+/// What is given in base64 wins over what is given as JSON.
+pub(super) fn payload(data: Bytes, b64data: &str) -> Result<Bytes, ApiError> {
     if b64data.is_empty() {
         return Ok(data);
     }
