@@ -232,7 +232,10 @@ impl Nodes {
     /// What is due.
     pub(super) fn turn(&mut self, now_ms: u64) {
         for node in self.registry.scan(now_ms) {
-            tracing::warn!(name = node.name, uid = node.uid, "another node has fallen silent");
+            // Who is cut off hears nobody, and has said so.
+            if !self.is_cut_off {
+                tracing::warn!(name = node.name, uid = node.uid, "another node has fallen silent");
+            }
             let over = self.surveys.node_left(&node.uid);
             self.surveys_over(over);
         }

@@ -104,7 +104,8 @@ fn answered(
     let now_ms = hands.driver.now_ms();
     let Some(store) = hands.store.as_deref_mut() else { return };
     let Some((number, kind)) = ask::parts_of(token) else { return };
-    store.stats.failed += u64::from(reply.is_none());
+    let is_lost = reply.is_none();
+    store.stats.failed += u64::from(is_lost);
     let reply = reply.and_then(|reply| {
         let logged = |error: &ReplyError| {
             if let Some(count) = store.refusals.note(now_ms) {
@@ -117,7 +118,7 @@ fn answered(
         Kind::Nodes => control.push(ForControl::Told(number, reply.is_some())),
         Kind::Probe => store.silences[number as usize].probed(reply.is_some(), now_ms),
         Kind::Heard => {
-            store.stats.subscriptions_refused += u64::from(reply.is_none());
+            store.stats.subscriptions_refused += u64::from(reply.is_none() && !is_lost);
             let Some(channels) = store.batch_answered(number, reply.is_some(), now_ms) else { return };
             if channels.is_empty() && store.hearing.hears_nodes() {
                 control.push(ForControl::Hears);

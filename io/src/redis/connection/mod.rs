@@ -213,9 +213,18 @@ impl Connection {
                 Some(oldest.map_or(opening.deadline_ms, |oldest| oldest.min(opening.deadline_ms)))
             }
             // Who waits for a command will notice a stall by it.
-            State::Ready => Some(oldest.unwrap_or(self.heard_ms.saturating_add(REDIS_KEEP_ALIVE_MS))),
+            State::Ready => Some(match oldest {
+                Some(oldest) => self.given_up_ms(oldest),
+                None => self.heard_ms.saturating_add(REDIS_KEEP_ALIVE_MS),
+            }),
             State::Failed(_) => None,
         }
+    }
+
+    /// When an answer that is due is not waited for any longer: while others arrive, or messages do, it is only late.
+    fn given_up_ms(&self, due_ms: u64) -> u64 {
+        let is_alive_until_ms = self.heard_ms.saturating_add(REDIS_KEEP_ALIVE_MS);
+        is_alive_until_ms.clamp(due_ms, due_ms.saturating_add(self.io_timeout_ms))
     }
 
     /// Time has passed: fails if an answer is overdue, and asks for a sign of life after a silence.
