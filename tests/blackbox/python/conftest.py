@@ -1,13 +1,23 @@
-"""Fixtures of all files: the shared process per core count, and names nobody else uses."""
+"""Fixtures of all files: the shared process per core count, two nodes on a Redis, and names nobody else uses."""
 
 import itertools
 import os
 
 import pytest
 from harness import CORES, Gyre
+from harness.node import merged
+from harness.redis import RedisServer
+from harness.several import META_TTL_S, QUICK, on_redis, several
 
 os.environ["NO_PROXY"] = "127.0.0.1"
 _numbers = itertools.count(1)
+BRIEF = {
+    "allow_subscribe_for_client": True,
+    "history_size": 10,
+    "history_ttl": f"{META_TTL_S}s",
+    "history_meta_ttl": f"{META_TTL_S}s",
+    "force_positioning": True,
+}
 
 
 @pytest.fixture(scope="session", params=CORES, ids=lambda cores: f"cores{cores}")
@@ -29,3 +39,26 @@ def fresh():
         return f"{namespace}:{next(_numbers)}" if namespace else f"name{next(_numbers)}"
 
     return name
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A Redis, one per file."""
+    with RedisServer() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    """Somebody else who uses that Redis."""
+    return server.client(decode_responses=True)
+
+
+@pytest.fixture(scope="module")
+def pair(server):
+    """Two nodes that share it, one with one core and one with four."""
+    changes = merged(QUICK, {"channel": {"without_namespace": BRIEF}})
+    with several(2, on_redis(server.address, changes), cores=(1, 4)) as nodes:
+        yield nodes
+        for node in nodes:
+            assert not node.logs("error"), node.logs("error")[:5]

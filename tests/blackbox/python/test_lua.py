@@ -7,8 +7,9 @@ import threading
 import pytest
 import redis
 from harness import eventually
+from harness.cluster import SLOTS
 from harness.node import ROOT
-from harness.redis import RedisServer
+from harness.redis import RedisServer, version
 
 SCRIPTS = {path.stem: path.read_text() for path in (ROOT / "engine/lua").glob("*.lua")}
 NOW_S = 1_700_000_000
@@ -249,7 +250,7 @@ def test_full_redis_refuses_whole_publishes(fresh):
         before = client.hgetall(channel.meta)
         client.config_set("maxmemory", 1)
         for publish in (channel.publish, channel.publish_once, lambda: channel.publish(version=9, idempotent=True)):
-            with pytest.raises(redis.OutOfMemoryError):
+            with pytest.raises(redis.ResponseError, match="used memory > 'maxmemory'"):
                 publish()
         client.config_set("maxmemory", 0)
         assert client.hgetall(channel.meta) == before and not client.exists(channel.result)
@@ -561,18 +562,19 @@ def test_flushed_scripts_are_an_error_the_caller_sees(fresh):
 
 def test_cluster_mode(fresh):
     # In a cluster a script whose keys are in several slots is refused, with sharded Pub/Sub its message too.
+    verbs = ("publish", "spublish") if version() >= (7, 0) else ("publish",)
     with RedisServer(cluster_enabled="yes") as own:
         client = connect(own)
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        client.execute_command("CLUSTER", "ADDSLOTS", *range(SLOTS))
         eventually(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"), what="cluster")
         for name in (fresh(), "}odd", "}", "a}b", "{"):
             channel = Channel(client, name)
-            for verb in ("publish", "spublish"):
+            for verb in verbs:
                 channel.publish(verb=verb, idempotent=True, delta=1)
                 client.delete(channel.result)
                 assert channel.publish_once(verb=verb) == (0, b"", 0, 0)
                 client.delete(channel.result)
-            assert channel.offsets() == [1, 2]
+            assert channel.offsets() == list(range(1, 1 + len(verbs)))
             channel.add("c", "u")
             assert channel.present() == {b"c": b"info"} and channel.stats() == (1, 1)
             assert channel.remove("c", "u") == 1

@@ -5,11 +5,16 @@ import contextlib
 import redis
 
 from .node import free_port
-from .redis import RedisServer
+from .redis import RedisServer, version
 from .waiting import eventually
 
 SLOTS = 16384
 START_WITHIN_S = 30
+
+
+def own_bus():
+    """A free port for the cluster's bus; before 7.0 it is fixed, 10,000 above the server's."""
+    return {"cluster_port": free_port()} if version() >= (7, 0) else {}
 
 
 class Cluster:
@@ -23,8 +28,7 @@ class Cluster:
         count = primaries * (1 + replicas)
         fixed = {"cluster_enabled": "yes", "cluster_node_timeout": 2000, "cluster_require_full_coverage": "no"}
         self.servers = [
-            RedisServer(**{**fixed, "cluster_port": free_port(), "cluster_announce_ip": "127.0.0.1", **options, **each()})
-            for _ in range(count)
+            RedisServer(**{**fixed, **own_bus(), "cluster_announce_ip": "127.0.0.1", **options, **each()}) for _ in range(count)
         ]
         self.clients = {}
 
@@ -46,12 +50,12 @@ class Cluster:
     def _join(self):
         first = self.servers[0].options
         port = first["tls_port"] if first.get("tls_cluster") == "yes" else first["port"]
+        bus = [first["cluster_port"]] if "cluster_port" in first else []
         for server in self.servers[1:]:
-            self.ask(server, "CLUSTER", "MEET", "127.0.0.1", port, first["cluster_port"])
+            self.ask(server, "CLUSTER", "MEET", "127.0.0.1", port, *bus)
         share = -(-SLOTS // self.primaries)
         for number, server in enumerate(self.servers[: self.primaries]):
-            last = min(SLOTS, (number + 1) * share) - 1
-            self.ask(server, "CLUSTER", "ADDSLOTSRANGE", number * share, last)
+            self.ask(server, "CLUSTER", "ADDSLOTS", *range(number * share, min(SLOTS, (number + 1) * share)))
         self._until(lambda server: len(self._nodes(server)) == len(self.servers), "all nodes known to all")
         for number, server in enumerate(self.servers[self.primaries :]):
             of = self.id(self.servers[number % self.primaries])

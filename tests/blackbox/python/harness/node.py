@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import resource
 import shutil
 import signal
@@ -147,6 +148,16 @@ class Gyre:
                 if isinstance(entry, dict) and level in (None, entry.get("level")):
                     found.append(entry)
         return found
+
+    def complaints(self, since=0):
+        """Log lines at warn and above, but for what is said about the machine; without the first `since`."""
+        found = [entry for entry in self.logs() if entry["level"] in ("warn", "error")]
+        return [entry for entry in found if "tuning hints" not in entry["message"]][since:]
+
+    def metric(self, name):
+        """Sum of all series of a metric, 0 if there is none."""
+        page = self.http("GET", "/metrics")[2].decode()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if re.match(name + r"[{ ]", line))
 
     def wait_log(self, *words, level=None, within=5.0):
         """The first log line whose text holds all the words."""

@@ -5,8 +5,10 @@ redis-tools holds the whole server under that name and, unlike redis-server, no 
 """
 
 import contextlib
+import functools
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -29,6 +31,23 @@ def program():
     return found
 
 
+@functools.cache
+def version():
+    """(major, minor) of the program: (6, 2), (7, 0); Valkey counts on, so what came with Redis 7.0 is in its (9, 1)."""
+    said = subprocess.run([SERVER, "--version"], executable=program(), capture_output=True, text=True, check=True).stdout
+    return tuple(map(int, re.search(r"v=(\d+)\.(\d+)", said).groups()))
+
+
+def debug_allowed():
+    """The options that allow DEBUG; before 7.0 it is always allowed."""
+    return {"enable_debug_command": "yes"} if version() >= (7, 0) else {}
+
+
+def keys_of(client, channel):
+    """All keys of a channel, whatever they are called; idempotency keys begin with k."""
+    return [key for key in client.keys("*") if re.search(rf"\.{re.escape(channel)}(\.k\d*)?$", key)]
+
+
 def die_with_parent():
     """Even a test run that is killed leaves no server behind."""
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -38,11 +57,13 @@ class RedisServer:
     """A server on loopback. `options` are those of redis.conf: RedisServer(maxmemory="10mb", cluster_enabled="yes").
 
     Nothing is kept on disk, so a restart is a loss of data; with `keep=True` each write is on disk before its reply.
+    `executable` is another program than `program()`.
     """
 
-    def __init__(self, *, port=None, keep=False, **options):
+    def __init__(self, *, port=None, keep=False, executable=None, **options):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="gyre-redis-"))
         self.port = port or free_port()
+        self.executable = executable or program()
         self.process = None
         self.clients = []
         durable = {"appendonly": "yes", "appendfsync": "always"} if keep else {"appendonly": "no"}
@@ -56,7 +77,7 @@ class RedisServer:
         with open(self.dir / "log", "ab") as log:
             self.process = subprocess.Popen(
                 self._arguments(),
-                executable=program(),
+                executable=self.executable,
                 cwd=self.dir,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -12,6 +12,14 @@ from .node import Gyre, merged
 
 # Ticks that are seconds in production, so that tests of what happens at a tick do not take minutes.
 QUICK = {"client": {"presence_update_interval": "1s", "channel_position_check_delay": "1s"}}
+# And pings of clients often enough to see them during a short outage.
+LIVELY = merged(QUICK, {"client": {"ping_interval": "2s", "pong_timeout": "1.9s"}})
+# A call that Redis does not answer fails after `io_timeout`, 4 s, and a look at the clock.
+ANSWERED_WITHIN_S = 6
+# From Redis' first answer until a node has reconnected and resubscribed.
+BACK_WITHIN_S = 8
+# Of channels without a namespace of the nodes in `pair`, see conftest.py.
+META_TTL_S = 3
 
 
 def on_redis(address, changes=None, **options):

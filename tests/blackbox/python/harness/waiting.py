@@ -1,5 +1,6 @@
-"""Waiting for a state by polling with a deadline: no test sleeps and hopes."""
+"""Waiting for a state by polling with a deadline: no test sleeps and hopes. And calls that are timed or made at once."""
 
+import threading
 import time
 
 
@@ -20,3 +21,25 @@ def eventually(probe, within=5.0, what="the expected state", every=0.02):
         if time.monotonic() > deadline:
             raise AssertionError(f"no {what} within {within} s; last seen: {last!r}")
         time.sleep(every)
+
+
+def timed(call):
+    """(result, seconds)"""
+    began = time.monotonic()
+    return call(), time.monotonic() - began
+
+
+def at_once(*calls):
+    """Runs the calls at the same instant and returns their results in order."""
+    barrier, results = threading.Barrier(len(calls)), [None] * len(calls)
+
+    def run(number):
+        barrier.wait()
+        results[number] = calls[number]()
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results

@@ -232,3 +232,8 @@ class Wire:
         except TimeoutError:
             return
         raise AssertionError(f"unexpected: {message}")
+
+
+def offsets(publications):
+    """Their offsets, as they come."""
+    return [publication["offset"] for publication in publications]
