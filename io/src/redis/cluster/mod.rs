@@ -206,6 +206,8 @@ impl Cluster {
         let Some(number) = self.number_of(conn) else { return };
         self.with_lane(number, now_ms, events, |lane, endpoint, tell| lane.closed(endpoint, why, now_ms, tell));
         self.pass_all_on(now_ms, events);
+        // The slots of a node that is forgotten go back to one that may have no lane yet.
+        driver.wake_within(Duration::ZERO);
     }
 
     pub(super) fn flush(&mut self, driver: &mut Driver) {
