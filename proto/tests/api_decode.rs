@@ -101,6 +101,57 @@ fn acts_have_all_fields() {
 
 /// As above.
 #[test]
+fn what_is_given_to_connections_has_all_fields() {
+    let request: api::SubscribeRequest = decoded(
+        r#"{"channel":"c","user":"u","expire_at":-7,"info":{"a": 1},"b64info":"aQ==","client":"x","data":[1],
+            "b64data":"ZA==","recover_since":{"offset":3,"epoch":"e"},"override":{"presence":{"value":true},
+            "join_leave":{"value":false},"force_recovery":{},"force_positioning":null,
+            "force_push_join_leave":{"value":true}},"session":"s",
+            "label_filter":{"op":"and"},"all_users":true}"#,
+    );
+    let value = |value| Some(api::BoolValue { value });
+    let filter = Some(FilterNode { op: "and".into(), ..FilterNode::default() });
+    let expected = api::SubscribeRequest {
+        channel: "c".into(),
+        user: "u".into(),
+        expire_at: -7,
+        info: r#"{"a": 1}"#.into(),
+        b64info: "aQ==".into(),
+        client: "x".into(),
+        data: "[1]".into(),
+        b64data: "ZA==".into(),
+        recover_since: Some(StreamPosition { offset: 3, epoch: "e".into() }),
+        overrides: Some(api::SubscribeOptionOverride {
+            presence: value(true),
+            join_leave: value(false),
+            force_recovery: value(false),
+            force_push_join_leave: value(true),
+            ..api::SubscribeOptionOverride::default()
+        }),
+        session: "s".into(),
+        label_filter: filter.clone(),
+        all_users: true,
+    };
+    assert_eq!(request, expected);
+    let request: api::RefreshRequest = decoded(
+        r#"{"user":"u","client":"x","expired":true,"expire_at":1700000000,"info":"i","session":"s",
+            "label_filter":{"op":"and"},"all_users":true}"#,
+    );
+    let expected = api::RefreshRequest {
+        user: "u".into(),
+        client: "x".into(),
+        expired: true,
+        expire_at: 1_700_000_000,
+        info: r#""i""#.into(),
+        session: "s".into(),
+        label_filter: filter,
+        all_users: true,
+    };
+    assert_eq!(request, expected);
+}
+
+/// As above.
+#[test]
 fn reads_have_all_fields() {
     let body = r#"{"channel":"c","limit":-1,"since":{"offset":3,"epoch":"e"},"reverse":true}"#;
     let expected = api::HistoryRequest {
@@ -226,6 +277,8 @@ fn wrong_types_fail_the_call() {
     ] {
         assert_eq!(api::decode::<api::HistoryRequest>(body.as_bytes()), Err(DecodeError), "{body}");
     }
+    let body = r#"{"override":{"presence":true}}"#;
+    assert_eq!(api::decode::<api::SubscribeRequest>(body.as_bytes()), Err(DecodeError), "{body}");
     for body in [
         r#"{"whitelist":"a"}"#,
         r#"{"whitelist":[1]}"#,

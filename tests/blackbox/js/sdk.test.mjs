@@ -151,6 +151,28 @@ for (const encoding of ENCODINGS) {
       }
     });
 
+    // Channels that the backend chooses while the client is connected would stay silent, and have holes afterwards.
+    test('H07 H10 subscribed and refreshed by the backend', async (t) => {
+      const node = await running();
+      const [channel, user] = [fresh('recovery'), fresh()];
+      const client = connect(t, node, { encoding, user });
+      await client.seen.next('connected');
+      const position = await node.publish(channel, 1);
+      await node.publish(channel, 2);
+      await node.api('refresh', { user, expire_at: Math.floor(Date.now() / 1000) + 100 });
+      await node.api('subscribe', { user, channel, data: { n: 0 }, recover_since: position });
+      await node.publish(channel, 3);
+      const context = await client.seen.next('subscribed');
+      assert.deepEqual([context.channel, context.recoverable, context.positioned], [channel, true, true]);
+      assert.deepEqual(back(context.data), { n: 0 });
+      for (const n of [2, 3]) {
+        const publication = await client.seen.next('publication');
+        assert.deepEqual([publication.channel, publication.offset, back(publication.data)], [channel, n, n]);
+      }
+      await node.api('unsubscribe', { user, channel });
+      assert.equal((await client.seen.next('unsubscribed')).channel, channel);
+    });
+
     test('H08 H09 unsubscribed and disconnected by the backend', async (t) => {
       const node = await running();
       const [channel, user] = [fresh('open'), fresh()];
