@@ -6,6 +6,8 @@
 
 #[path = "simulator/digest.rs"]
 mod digest;
+#[path = "simulator/given.rs"]
+mod given;
 #[path = "simulator/heard.rs"]
 mod heard;
 #[path = "simulator/judge.rs"]

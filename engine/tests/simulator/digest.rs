@@ -88,6 +88,15 @@ impl Sim {
                 run.begin = self.log_lengths();
             }
             match &event.heard {
+                Heard::Given { channel, .. } => {
+                    let channel = self.model.find(channel);
+                    self.join_now(&mut run);
+                    let start = self.start_of_gift(core, &mut conn, channel);
+                    event.starts.push((channel, start));
+                    conn.joined.insert(channel);
+                    self.joins_here(&mut run, channel, &conn);
+                    self.join_now(&mut run);
+                }
                 Heard::Unsubscribed { channel, code } => {
                     let channel = self.model.find(channel);
                     if conn.joined.remove(&channel) {

@@ -64,6 +64,8 @@ fn understand_json(message: &Value) -> Heard {
             Heard::Leave { channel, client: client(body) }
         } else if let Some(body) = push.get("unsubscribe") {
             Heard::Unsubscribed { channel, code: number(body, "code") as u32 }
+        } else if let Some(body) = push.get("subscribe") {
+            Heard::Given { channel, granted: json_granted(body) }
         } else {
             panic!("unknown push {message:?}")
         };
@@ -176,6 +178,10 @@ fn understand_protobuf(reply: &Fields<'_>) -> Heard {
             Heard::Join { channel, client: client(body) }
         } else if let Some(body) = push.message(6) {
             Heard::Leave { channel, client: client(body) }
+        } else if let Some(body) = push.message(9) {
+            let (recoverable, positioned) = (body.number(1) != 0, body.number(6) != 0);
+            let (epoch, offset) = (body.text(4), body.number(5));
+            Heard::Given { channel, granted: Granted { recoverable, positioned, epoch, offset, ..Granted::default() } }
         } else {
             let body = push.message(7).expect("a known push");
             Heard::Unsubscribed { channel, code: body.number(2) as u32 }

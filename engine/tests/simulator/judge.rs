@@ -1,5 +1,6 @@
 //! Second look at what a call of an engine led to: whether each client was told what it was promised, no more, no less.
 
+use std::collections::VecDeque;
 use std::mem;
 
 use gyre_proto::Encoding;
@@ -53,6 +54,11 @@ impl Sim {
                     _ => panic!("{context}: unexpected code"),
                 }
             }
+            Heard::Given { channel, granted } => {
+                let channel = self.model.find(&channel);
+                let (_, start) = event.starts.remove(0);
+                self.judge_gift(&mut conn, channel, granted, start, &context);
+            }
             Heard::Closed(code) => return self.judge_close(conn, code, &context),
             reply => {
                 let asked = event.asked.take().expect("every reply answers a command");
@@ -64,6 +70,10 @@ impl Sim {
 
     fn judge_publication(&mut self, conn: &mut Conn, channel: usize, publication: &Pub, context: &str) {
         let Some(sub) = conn.subs.get_mut(&channel) else { panic!("{context}: not subscribed") };
+        if let Some((offset, n, _, client)) = sub.missed.pop_front() {
+            let expected = Pub { n, offset, epoch: String::new(), client };
+            return assert_eq!(*publication, expected, "{context}: what was missed comes first");
+        }
         let of_client = |it: &What| matches!(it, What::Pub { n, .. } if *n == publication.n);
         assert!(!sub.is_stuck, "{context}: after what it could not be given");
         let entry = self.follow(channel, sub, conn.encoding, of_client, context);
@@ -142,6 +152,10 @@ impl Sim {
             3501 => conn.has_misbehaved,
             3502 => !conn.is_connected && conn.opened_ms + 10_000 <= now_ms,
             3503 => self.acts.contains(&(conn.user.clone(), None)),
+            3505 => {
+                let limit = self.setup.rules.client.channel_limit;
+                conn.subs.len() >= limit && self.given.iter().any(|(user, _)| *user == conn.user)
+            }
             3506 => conn.encoding == Encoding::Json && self.setup.is_binary,
             _ => false,
         };
@@ -226,7 +240,7 @@ impl Sim {
 
     /// A subscription was granted as the home core decided.
     #[expect(clippy::too_many_arguments, reason = "one of each kind")]
-    fn judge_start(
+    pub(crate) fn judge_start(
         &mut self,
         conn: &mut Conn,
         channel: usize,
@@ -269,10 +283,12 @@ impl Sim {
             pos: start.top,
             pushes_join_leave: expected.join_leave,
             is_server_side,
+            missed: VecDeque::new(),
             must_end: false,
             is_stuck: false,
         };
         conn.subs.insert(channel, sub);
+        Self::excuse_gifts(conn, channel);
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use gyre_proto::Encoding;
 use gyre_proto::ids::ConnId;
 
+use crate::given::Gift;
 use crate::model::{Entry, Item, Pos, Start, What};
 use crate::wire::{Say, Seen, Wishes};
 
@@ -38,6 +39,8 @@ pub(crate) struct Sub {
     pub(crate) pos: Option<Pos>,
     pub(crate) pushes_join_leave: bool,
     pub(crate) is_server_side: bool,
+    /// Publications that are told before those of the log.
+    pub(crate) missed: VecDeque<Item>,
     /// Taken away by the server API; the push must follow.
     pub(crate) must_end: bool,
     /// It is due what it cannot be given; the end must follow before anything else.
@@ -92,6 +95,8 @@ pub(crate) struct Conn {
     /// Channels held, as far as the log of this call is written.
     pub(crate) joined: BTreeSet<usize>,
     pub(crate) subs: BTreeMap<usize, Sub>,
+    /// Channels that the server API gives it, in order.
+    pub(crate) gifts: VecDeque<Gift>,
 }
 
 impl Conn {

@@ -2,12 +2,13 @@
 //! late, time passes.
 
 use bytes::Bytes;
-use gyre_engine::{Act, ActWhat, ClientId, HistoryOptions, HomeCall, PublishCall, RecoverFrom};
+use gyre_engine::{Act, ActWhat, ClientId, HistoryOptions, HomeCall, PublishCall, RecoverFrom, SubscribeAct};
 use gyre_proto::Encoding;
 use gyre_proto::client::Publication;
 use gyre_proto::codes::{Disconnect, Unsubscribe};
 use gyre_proto::ids::ConnId;
 
+use crate::given::since;
 use crate::peer::{Agent, Asked, Conn, Key};
 use crate::sim::Sim;
 use crate::wire::{Say, frame};
@@ -140,6 +141,7 @@ impl Sim {
             page: None,
             joined: Default::default(),
             subs: Default::default(),
+            gifts: Default::default(),
         };
         let key = conn.key();
         self.agents[agent].key = Some(key);
@@ -245,12 +247,17 @@ impl Sim {
         let conn = self.agents[agent].key.and_then(|key| self.conns.get(&key));
         let client = conn.filter(|_| self.setup.is_crowd || self.rng.bool()).map_or("", |conn| &conn.uuid).into();
         let user = self.agents[agent].user.as_str().into();
-        let what = if self.rng.u32(..4) == 0 {
-            ActWhat::Disconnect(Disconnect::FORCE_DISCONNECT)
-        } else {
-            let channel = self.any_channel();
-            let channel = self.model.channels[channel].name.as_str().into();
-            ActWhat::Unsubscribe { channel, why: Unsubscribe::SERVER }
+        let channel = self.any_channel();
+        let channel = self.model.channels[channel].name.as_str().into();
+        let what = match self.rng.u32(..8) {
+            0 => ActWhat::Disconnect(Disconnect::FORCE_DISCONNECT),
+            // What a client cannot be given of what it missed would end it half-way.
+            1..5 if !self.setup.is_binary => {
+                let (offset, epoch) = since();
+                let recover_since = Some((offset, epoch.into()));
+                ActWhat::Subscribe(SubscribeAct { channel, recover_since, ..SubscribeAct::default() })
+            }
+            _ => ActWhat::Unsubscribe { channel, why: Unsubscribe::SERVER },
         };
         let act = Act { user, client, whitelist: Vec::new(), what };
         self.note(|| format!("api act on {core} {act:?}"));
@@ -276,8 +283,8 @@ impl Sim {
         let mut frames = Vec::new();
         for conn in owing {
             conn.owes_pong = false;
-            // Behind a command that waits, the pong waits too, and may be too late.
-            if conn.asked.is_empty() {
+            // Behind a command or a gift that waits, the pong waits too, and may be too late.
+            if conn.asked.is_empty() && conn.gifts.is_empty() {
                 conn.pinged_ms = None;
             }
             frames.push((conn.core, conn.id, frame(conn.encoding, &[(0, Say::Pong)])));

@@ -41,6 +41,7 @@ impl Sim {
         }
         assert!(self.acts_in_flight.values().all(|left| *left == 0), "acts that cores are not through with");
         self.acts_in_flight.clear();
+        self.check_gifts();
         for (key, conn) in &self.conns {
             assert!(conn.asked.is_empty(), "{key:?} waits for {:?}", conn.asked);
             assert_eq!(conn.is_connected, conn.has_said_connect, "{key:?} is connected");

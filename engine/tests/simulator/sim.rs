@@ -53,6 +53,8 @@ pub(crate) struct Sim {
     pub(crate) expected: BTreeMap<CallId, Expected>,
     /// Users and channels (none = disconnect) that the server API has acted on.
     pub(crate) acts: BTreeSet<(String, Option<usize>)>,
+    /// Users and channels that the server API has given to each other.
+    pub(crate) given: BTreeSet<(String, usize)>,
     /// Acts, and how many cores have not answered yet.
     pub(crate) acts_in_flight: BTreeMap<CallId, usize>,
     /// What the model has done before the call in progress.
@@ -91,6 +93,7 @@ impl Sim {
             free,
             expected: BTreeMap::new(),
             acts: BTreeSet::new(),
+            given: BTreeSet::new(),
             acts_in_flight: BTreeMap::new(),
             foreseen: Tally::default(),
             next_n: 0,
@@ -211,8 +214,11 @@ impl Sim {
     /// The server API does something with the sessions of a user.
     pub(crate) fn act(&mut self, core: usize, act: Act) {
         self.prepare();
-        let channel = self.channel_of(&act);
-        self.acts.insert((act.user.to_string(), channel));
+        let user = act.user.to_string();
+        match self.channel_given(&act) {
+            Some(channel) => _ = self.given.insert((user, channel)),
+            None => _ = self.acts.insert((user, self.channel_of(&act))),
+        }
         let victims = self.victims(core, &act);
         let number = self.judged(core, |world| world.api_act(core, act.into()));
         self.acts_in_flight.insert(number, self.world.cores);
@@ -231,26 +237,27 @@ impl Sim {
     /// lose it later.
     fn victims(&mut self, core: usize, act: &Act) -> Vec<(Key, Option<usize>)> {
         let mut victims = Vec::new();
-        let channel = self.channel_of(act);
+        let (channel, given) = (self.channel_of(act), self.channel_given(act));
         for (key, conn) in self.conns.iter_mut().filter(|(key, conn)| key.0 == core && conn.has_said_connect) {
             if conn.user != *act.user || (!act.client.is_empty() && conn.uuid != *act.client) {
                 continue;
             }
+            if let Some(channel) = given {
+                Self::expect_gift(conn, channel);
+                continue;
+            }
             match channel {
                 None => victims.push((*key, None)),
-                Some(channel) if conn.subs.contains_key(&channel) => victims.push((*key, Some(channel))),
-                Some(channel) => {
-                    let name = &self.model.channels[channel].name;
-                    match conn.asked.front_mut() {
-                        Some(front) if matches!(&front.say, Say::Subscribe { channel, .. } if channel == name) => {
-                            front.is_revoked = true;
-                        }
-                        Some(front) if matches!(front.say, Say::Connect { .. }) => {
-                            conn.plan.iter_mut().filter(|p| p.channel == channel).for_each(|p| p.is_revoked = true);
-                        }
-                        _ => {}
+                Some(channel) if Self::take_gifts_away(conn, channel) => {
+                    // Behind the gifts that wait, if it is not done at once.
+                    conn.subs.get_mut(&channel).into_iter().for_each(|sub| sub.must_end = true);
+                    // The first command may be behind the gifts as well; then it is not meant.
+                    if conn.is_connecting() {
+                        revoke_asked(conn, channel, &self.model.channels[channel].name);
                     }
                 }
+                Some(channel) if conn.subs.contains_key(&channel) => victims.push((*key, Some(channel))),
+                Some(channel) => revoke_asked(conn, channel, &self.model.channels[channel].name),
             }
         }
         victims
@@ -293,6 +300,19 @@ impl Sim {
             }
         }
         reply
+    }
+}
+
+/// A channel that is being set up for a connection is taken away by the server API.
+fn revoke_asked(conn: &mut Conn, channel: usize, name: &str) {
+    match conn.asked.front_mut() {
+        Some(front) if matches!(&front.say, Say::Subscribe { channel, .. } if channel == name) => {
+            front.is_revoked = true;
+        }
+        Some(front) if matches!(front.say, Say::Connect { .. }) => {
+            conn.plan.iter_mut().filter(|p| p.channel == channel).for_each(|p| p.is_revoked = true);
+        }
+        _ => {}
     }
 }
 

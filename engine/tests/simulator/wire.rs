@@ -46,6 +46,7 @@ pub(crate) enum Heard {
     Join { channel: String, client: String },
     Leave { channel: String, client: String },
     Unsubscribed { channel: String, code: u32 },
+    Given { channel: String, granted: Granted },
     Closed(u32),
 }
 
