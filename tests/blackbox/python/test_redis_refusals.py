@@ -75,7 +75,7 @@ def test_J12_documented_acl_user(fresh):
     # An operator who allows what the documentation says would see errors later, in production.
     with RedisServer() as server, contextlib.ExitStack() as stack:
         admin = server.client(decode_responses=True)
-        acl(admin, "reset", "on", ">secret", "~centrifugo.*", "&centrifugo.*")
+        acl(admin, "reset", "resetchannels", "on", ">secret", "~centrifugo.*", "&centrifugo.*")
         for command in DOCUMENTED.split():
             with contextlib.suppress(redis.ResponseError) if command in SINCE_7_2 else contextlib.nullcontext():
                 acl(admin, f"+{command}")

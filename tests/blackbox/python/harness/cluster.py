@@ -1,6 +1,7 @@
 """A Redis Cluster of real processes: three primaries, a replica for each if asked, slots in thirds."""
 
 import contextlib
+import socket
 
 import redis
 
@@ -12,9 +13,14 @@ SLOTS = 16384
 START_WITHIN_S = 30
 
 
-def own_bus():
-    """A free port for the cluster's bus; before 7.0 it is fixed, 10,000 above the server's."""
-    return {"cluster_port": free_port()} if version() >= (7, 0) else {}
+def ports():
+    """Two free ports, for clients and for the cluster's bus; before 7.0 the second is 10,000 above the first."""
+    if version() >= (7, 0):
+        return {"port": free_port(), "cluster_port": free_port()}
+    while True:
+        port = free_port()
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port + 10_000)):
+            return {"port": port}
 
 
 class Cluster:
@@ -28,7 +34,7 @@ class Cluster:
         count = primaries * (1 + replicas)
         fixed = {"cluster_enabled": "yes", "cluster_node_timeout": 2000, "cluster_require_full_coverage": "no"}
         self.servers = [
-            RedisServer(**{**fixed, **own_bus(), "cluster_announce_ip": "127.0.0.1", **options, **each()}) for _ in range(count)
+            RedisServer(**{**fixed, **ports(), "cluster_announce_ip": "127.0.0.1", **options, **each()}) for _ in range(count)
         ]
         self.clients = {}
 

@@ -62,7 +62,8 @@ def die_with_parent():
 
 
 class RedisServer:
-    """A server on loopback. `options` are those of redis.conf: RedisServer(maxmemory="10mb", cluster_enabled="yes").
+    """A server on loopback. `options` are those of redis.conf: RedisServer(maxmemory="10mb", cluster_enabled="yes"), several
+    values are a tuple.
 
     Nothing is kept on disk, so a restart is a loss of data; with `keep=True` each write is on disk before its reply.
     `executable` is another program than `program()`.
@@ -98,7 +99,8 @@ class RedisServer:
     def _arguments(self):
         arguments = [SERVER]
         for name, value in self.options.items():
-            arguments += ["--" + name.replace("_", "-"), str(value)]
+            values = value if isinstance(value, tuple) else (value,)
+            arguments += ["--" + name.replace("_", "-"), *map(str, values)]
         return arguments
 
     def _is_ready(self):

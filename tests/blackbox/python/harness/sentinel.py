@@ -36,7 +36,7 @@ class Watched:
         self.first = RedisServer(**options)
         self.servers = [self.first]
         for _ in range(replicas):
-            self.servers.append(RedisServer(replicaof=f"127.0.0.1 {self.first.port}", **options))
+            self.servers.append(RedisServer(replicaof=("127.0.0.1", self.first.port), **options))
         self.count, self.sentinel_lines = sentinels, sentinel_lines
         self.sentinels = []
 

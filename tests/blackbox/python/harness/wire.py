@@ -4,10 +4,13 @@ Frames are sent exactly as asked for; JSON commands and replies are a thin layer
 """
 
 import base64
+import concurrent.futures
+import contextlib
 import json
 import os
 import socket
 import struct
+import threading
 import time
 
 from .tokens import token
@@ -237,3 +240,22 @@ class Wire:
 def offsets(publications):
     """Their offsets, as they come."""
     return [publication["offset"] for publication in publications]
+
+
+@contextlib.contextmanager
+def attended(*wires):
+    """Answers the pings of connections while the test does something else; they must get nothing but pings."""
+    over = threading.Event()
+
+    def attend():
+        while not over.is_set():
+            for wire in wires:
+                wire.quiet(0.02)
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        done = pool.submit(attend)
+        try:
+            yield
+        finally:
+            over.set()
+        done.result()
