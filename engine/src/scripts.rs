@@ -7,6 +7,7 @@
 mod envelope;
 mod keys;
 mod shards;
+mod tags;
 
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
@@ -14,7 +15,7 @@ use std::sync::LazyLock;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 pub use envelope::Envelope;
-pub use keys::{Key, Keys, PrefixError, Tagging};
+pub use keys::{Key, Keys, KeysError, Tagging};
 pub use shards::{shard_of, spread};
 
 /// One script of `engine/lua/`.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use gyre_io::redis::Servers;
 
-use crate::settings::redis::Shard;
+use crate::settings::redis::{Partitions, Shard};
 use bell::Bell;
 use search::Search;
 
@@ -51,6 +51,8 @@ pub(crate) struct Sought<'a> {
     /// What begins every key.
     pub(crate) prefix: &'a str,
     pub(crate) shard: &'a Shard,
+    /// It is to have sharded Pub/Sub.
+    pub(crate) partitions: Option<Partitions>,
 }
 
 /// Looks at every shard, blocking, and keeps an eye on them from then on.
@@ -63,9 +65,9 @@ pub(crate) fn start<'a>(
 ) -> anyhow::Result<(Discovery, Vec<Arc<Servers>>)> {
     let mut searches = Vec::new();
     let mut servers = Vec::new();
-    for Sought { section, prefix, shard } in sought {
+    for Sought { section, prefix, shard, partitions } in sought {
         let mut search = Search::new(section, shard)?;
-        servers.push(search.first(prefix)?);
+        servers.push(search.first(prefix, partitions.is_some())?);
         searches.push(search);
     }
     let mut discovery = Discovery { bells: Vec::with_capacity(searches.len()) };

@@ -69,3 +69,23 @@ pub(super) fn check_streams(conversation: &mut Conversation, prefix: &str) -> Re
         _ => format!("redis at {at} refused XRANGE: {message}"),
     }))
 }
+
+/// Whether it has sharded Pub/Sub and the user may publish so: publishes nothing into a channel that nobody hears.
+pub(super) fn check_sharded(conversation: &mut Conversation, prefix: &str) -> Result<(), Trouble> {
+    let channel = format!("{prefix}.__.check.shard");
+    let Err(error) = conversation.call(&["SPUBLISH", &channel, ""])? else { return Ok(()) };
+    let at = conversation.place().clone();
+    let message = error.message();
+    Err(Trouble::Unfit(match error.code() {
+        "MOVED" | "ASK" | "CLUSTERDOWN" | "TRYAGAIN" => return Ok(()),
+        "NOPERM" => format!(
+            "the user that redis at {at} was given may not use SPUBLISH on the channel {channel}: {message}; allow it \
+             SPUBLISH, SSUBSCRIBE and SUNSUBSCRIBE on channels &{prefix}.*, or set sharded_pub_sub_partitions to 0"
+        ),
+        _ if message.to_ascii_lowercase().contains("unknown command") => format!(
+            "redis at {at} has no sharded Pub/Sub (unknown command SPUBLISH); upgrade it to Redis 7.0 or newer, or set \
+             sharded_pub_sub_partitions to 0"
+        ),
+        _ => format!("redis at {at} refused SPUBLISH: {message}"),
+    }))
+}

@@ -12,7 +12,7 @@ use gyre_io::redis::{Handshake, Servers};
 
 use super::cluster::{self, Cluster};
 use super::conversation::{Conversation, Reach};
-use super::probe::check_streams;
+use super::probe::{check_sharded, check_streams};
 use super::resolve::is_fixed;
 use super::sentinel::{self, Sentinels};
 use super::standalone::{self, first};
@@ -92,9 +92,12 @@ impl Search {
     ///
     /// # Errors
     /// The option and what is wrong with it.
-    pub(super) fn first(&mut self, prefix: &str) -> anyhow::Result<Arc<Servers>> {
+    pub(super) fn first(&mut self, prefix: &str, is_sharded: bool) -> anyhow::Result<Arc<Servers>> {
         let seen = self.when_loaded().and_then(|mut seen| {
             check_streams(&mut seen.conversation, prefix)?;
+            if is_sharded && let Servers::Cluster(_) = seen.servers {
+                check_sharded(&mut seen.conversation, prefix)?;
+            }
             self.check_primaries(&seen.servers)?;
             Ok(seen)
         });

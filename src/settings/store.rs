@@ -5,11 +5,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use gyre_engine::scripts::{Keys, Tagging};
 use gyre_io::redis::{Outages, Servers, ShardOptions};
 
-use super::redis::RedisOptions;
+use super::redis::{Partitions, RedisOptions};
 use crate::config::types::{Config, EngineType, Redis};
 use crate::data_plane::{self, PresenceOptions, StoreOptions, StoreShard};
 use crate::discovery::Sought;
@@ -74,8 +74,12 @@ impl StoreSettings {
             PresenceIn::Own(own) => Some(own),
             _ => None,
         };
-        [Some(&self.broker), own].into_iter().flatten().flat_map(|Section { path, options }| {
-            options.shards.iter().map(|shard| Sought { section: path, prefix: &options.prefix, shard })
+        let broker = (Some(&self.broker), self.broker.options.partitions);
+        // Presence has no Pub/Sub.
+        let sections =
+            [broker, (own, None)].into_iter().filter_map(|(section, partitions)| Some((section?, partitions)));
+        sections.flat_map(|(Section { path, options }, partitions)| {
+            options.shards.iter().map(move |shard| Sought { section: path, prefix: &options.prefix, shard, partitions })
         })
     }
 
@@ -86,10 +90,16 @@ impl StoreSettings {
     pub(crate) fn store(&self, node_uid: &str, cores: u16, servers: &[Arc<Servers>]) -> anyhow::Result<StoreOptions> {
         let mut shards = Vec::new();
         let outages = Arc::<Outages>::default();
-        for (Sought { section, prefix, shard }, servers) in self.shards().zip(servers) {
-            let tagging = match **servers {
-                Servers::One(_) => Tagging::Standalone,
-                Servers::Cluster(_) => Tagging::Cluster,
+        for (Sought { section, prefix, shard, partitions }, servers) in self.shards().zip(servers) {
+            let tagging = match (&**servers, partitions) {
+                (Servers::One(_), None) => Tagging::Standalone,
+                (Servers::One(_), Some(_)) => bail!(
+                    "{section}.{}: is no Redis Cluster, which sharded_pub_sub_partitions needs; name a cluster or set it to 0",
+                    shard.option
+                ),
+                (Servers::Cluster(_), None) => Tagging::Cluster,
+                (Servers::Cluster(_), Some(Partitions { count, are_even: false })) => Tagging::Partitions(count),
+                (Servers::Cluster(_), Some(Partitions { count, are_even: true })) => Tagging::EvenPartitions(count),
             };
             let tls = shard.tls.as_ref().map(|tls| tls.client("tls").map_err(|mistake| mistake.in_section(section)));
             let tls = tls.transpose()?;
@@ -101,6 +111,7 @@ impl StoreSettings {
                     seed: 0,
                     scripts: data_plane::scripts(),
                     outages: Arc::clone(&outages),
+                    sharded: partitions.is_some(),
                 },
                 servers: Arc::clone(servers),
                 keys: Keys::new(prefix, tagging).with_context(|| section.to_owned())?,

@@ -14,8 +14,10 @@
 
 use std::io::Write;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use super::shard_of;
+use super::tags::{self, EVEN_MAX};
 
 /// How the keys of a channel are kept in one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,17 @@ pub enum Tagging {
     Cluster,
     /// Redis Cluster with sharded Pub/Sub: a slot per partition. Another number is another place for every channel.
     Partitions(NonZeroU32),
+    /// As `Partitions`, with tags that spread evenly over the slots; another place for every channel, too.
+    EvenPartitions(NonZeroU32),
+}
+
+impl Tagging {
+    fn partitions(self) -> Option<NonZeroU32> {
+        match self {
+            Self::Partitions(count) | Self::EvenPartitions(count) => Some(count),
+            Self::Standalone | Self::Cluster => None,
+        }
+    }
 }
 
 /// What a name stands for.
@@ -49,10 +62,19 @@ pub enum Key<'a> {
     UserExpiry,
 }
 
-/// The prefix would be read as a part of the hash tag.
+/// Why there can be no such names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("prefix {0:?} holds a {{, which Redis Cluster reads as the start of a hash tag; choose one without it")]
-pub struct PrefixError(pub String);
+pub enum KeysError {
+    /// The prefix would be read as a part of the hash tag.
+    #[error("prefix {0:?} holds a {{, which Redis Cluster reads as the start of a hash tag; choose one without it")]
+    Prefix(String),
+    /// There are no even tags of so many.
+    #[error(
+        "sharded_pub_sub_partitions: {0} partitions cannot be spread evenly; choose a power of two up to {EVEN_MAX}, or \
+         turn use_precomputed_partition_tags off"
+    )]
+    NoEvenTags(NonZeroU32),
+}
 
 /// In front of a channel whose own tag would be empty.
 const ESCAPED: &str = "}{0}";
@@ -62,15 +84,26 @@ const ESCAPED: &str = "}{0}";
 pub struct Keys {
     prefix: Box<str>,
     tagging: Tagging,
+    /// By partition. None: their numbers.
+    tags: Option<Arc<[Box<str>]>>,
 }
 
 impl Keys {
     /// Names below a prefix. Two installations with different prefixes do not see each other.
-    pub fn new(prefix: &str, tagging: Tagging) -> Result<Self, PrefixError> {
+    pub fn new(prefix: &str, tagging: Tagging) -> Result<Self, KeysError> {
         if tagging != Tagging::Standalone && prefix.contains('{') {
-            return Err(PrefixError(prefix.to_owned()));
+            return Err(KeysError::Prefix(prefix.to_owned()));
         }
-        Ok(Self { prefix: prefix.into(), tagging })
+        let tags = match tagging {
+            Tagging::EvenPartitions(count) => Some(tags::even(count).ok_or(KeysError::NoEvenTags(count))?),
+            _ => None,
+        };
+        Ok(Self { prefix: prefix.into(), tagging, tags })
+    }
+
+    /// Messages of channels are published in their slot (`SPUBLISH`).
+    pub fn is_sharded(&self) -> bool {
+        self.tagging.partitions().is_some()
     }
 
     /// Appends the name of `key` of a channel to `out`.
@@ -94,16 +127,20 @@ impl Keys {
             number(out, channel.len());
             out.push(b'.');
         }
-        match self.tagging {
+        match (self.tagging, self.tagging.partitions()) {
             // Presence has no Pub/Sub channel that it must be near to: its slots are spread by channel.
-            Tagging::Partitions(count) if !key.is_presence() => {
+            (_, Some(count)) if !key.is_presence() => {
                 out.push(b'{');
-                number(out, shard_of(channel, count) as usize);
+                let partition = shard_of(channel, count) as usize;
+                match &self.tags {
+                    Some(tags) => out.extend_from_slice(tags[partition].as_bytes()),
+                    None => number(out, partition),
+                }
                 out.extend_from_slice(b"}.");
                 out.extend_from_slice(channel.as_bytes());
             }
-            Tagging::Standalone => out.extend_from_slice(channel.as_bytes()),
-            Tagging::Cluster | Tagging::Partitions(_) => {
+            (Tagging::Standalone, _) => out.extend_from_slice(channel.as_bytes()),
+            _ => {
                 let is_odd = channel.is_empty() || channel.starts_with('}');
                 let (open, close) = if is_odd { (ESCAPED, "") } else { ("{", "}") };
                 for part in [open, channel, close] {
@@ -130,9 +167,14 @@ impl Keys {
                     (!channel.is_empty() && !channel.starts_with('}')).then_some(channel)
                 }
             },
-            Tagging::Partitions(count) => {
-                let (partition, channel) = rest.strip_prefix('{')?.split_once("}.")?;
-                (super::decimal(partition.as_bytes())? == u64::from(shard_of(channel, count))).then_some(channel)
+            Tagging::Partitions(count) | Tagging::EvenPartitions(count) => {
+                let (tag, channel) = rest.strip_prefix('{')?.split_once("}.")?;
+                let partition = shard_of(channel, count);
+                let is_its = match &self.tags {
+                    Some(tags) => *tags[partition as usize] == *tag,
+                    None => super::decimal(tag.as_bytes())? == u64::from(partition),
+                };
+                is_its.then_some(channel)
             }
         }
     }
@@ -175,6 +217,10 @@ mod tests {
         Tagging::Partitions(NonZeroU32::new(16).unwrap())
     }
 
+    fn even() -> Tagging {
+        Tagging::EvenPartitions(NonZeroU32::new(16).unwrap())
+    }
+
     fn name(tagging: Tagging, key: Key<'_>, channel: &str) -> String {
         let mut out = Vec::new();
         Keys::new("p", tagging).unwrap().write(&mut out, key, channel);
@@ -209,6 +255,8 @@ mod tests {
             let partition = shard_of("c", NonZeroU32::new(16).unwrap());
             assert_eq!(name(partitions(), key, "c"), sharded.replace('T', &partition.to_string()));
         }
+        assert_eq!(name(even(), Key::Stream, "c"), "p.stream.{}.c");
+        assert_eq!(name(even(), Key::Clients, "c"), "p.presence.data.{c}");
         assert_eq!(name(Tagging::Cluster, Key::Stream, "}c"), "p.stream.}{0}}c");
         assert_eq!(name(Tagging::Standalone, Key::Stream, "meta.c"), "p.streams.meta.c");
         assert_eq!(name(Tagging::Standalone, Key::Result("k"), "a.c"), "p.results.3.a.c.k");
@@ -227,14 +275,16 @@ mod tests {
                 slots.all(|slot| Some(slot) == first)
             };
             assert!(share(Tagging::Cluster, &keys), "{channel}");
-            assert!(share(partitions(), &keys[..4]) && share(partitions(), &keys[4..]), "{channel}");
+            for tagging in [partitions(), even()] {
+                assert!(share(tagging, &keys[..4]) && share(tagging, &keys[4..]), "{channel}");
+            }
         }
     }
 
     /// Two things under one name: a publish answered with another channel's result, or a WRONGTYPE for ever.
     #[test]
     fn no_name_is_used_twice() {
-        for tagging in [Tagging::Standalone, Tagging::Cluster, partitions()] {
+        for tagging in [Tagging::Standalone, Tagging::Cluster, partitions(), even()] {
             let mut seen = HashMap::new();
             for channel in ODD {
                 for result in ["k", "b.k", "b}.k", "x.k", ""] {
@@ -254,7 +304,7 @@ mod tests {
     /// A message would reach the subscribers of another channel, or nobody.
     #[test]
     fn channels_are_read_back() {
-        for tagging in [Tagging::Standalone, Tagging::Cluster, partitions()] {
+        for tagging in [Tagging::Standalone, Tagging::Cluster, partitions(), even()] {
             let keys = Keys::new("p", tagging).unwrap();
             for channel in ODD {
                 let messages = name(tagging, Key::Messages, channel);
@@ -281,7 +331,7 @@ mod tests {
     #[test]
     fn a_prefix_must_not_open_a_tag() {
         assert!(Keys::new("a{b", Tagging::Standalone).is_ok());
-        for tagging in [Tagging::Cluster, partitions()] {
+        for tagging in [Tagging::Cluster, partitions(), even()] {
             let error = Keys::new("a{b", tagging).unwrap_err().to_string();
             assert!(error.starts_with("prefix \"a{b\" holds a {"), "{error}");
         }

@@ -44,7 +44,8 @@ pub(super) const NOBODY: u64 = u64::MAX;
 /// What the owner is told.
 #[derive(Debug)]
 pub enum Event {
-    /// A lane is ready. Of messages: no channel is subscribed yet.
+    /// A lane is ready. Of messages: no channel is subscribed yet. Of messages of slots: `Unheard` says which slots had
+    /// channels before.
     Up(Use),
     /// A lane has failed. What waited on it was handed back before.
     Down(Use),
@@ -58,6 +59,9 @@ pub enum Event {
     Subscribed(bytes::Bytes),
     /// Messages of this channel arrive no more, perhaps without anybody having asked for it.
     Unsubscribed(bytes::Bytes),
+    /// Sharded Pub/Sub: what was subscribed to of this slot is not any more, and can be from here on. Messages may be
+    /// missing.
+    Unheard(u16),
 }
 
 /// See the module.
@@ -85,6 +89,8 @@ impl Client {
         match what {
             Use::Commands => self.commands.is_up(),
             Use::Messages => self.messages.is_up(),
+            // A server for itself has none of these.
+            Use::SlotMessages => true,
         }
     }
 

@@ -45,6 +45,8 @@ pub enum Use {
     Commands,
     /// Subscriptions and messages.
     Messages,
+    /// Subscriptions and messages of sharded Pub/Sub.
+    SlotMessages,
 }
 
 /// What a lane has to tell.

@@ -18,7 +18,7 @@ use super::reply::Reply;
 use super::script::Script;
 use super::tls::Tls;
 use crate::driver::{Closed, Driver};
-use crate::limits::REDIS_CLUSTER_CONNECTIONS_MAX;
+use crate::limits::{REDIS_CLUSTER_CONNECTIONS_MAX, REDIS_CLUSTER_NODES_MAX};
 
 /// Which servers a shard has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct ShardOptions {
     pub scripts: &'static [Script],
     /// Of the process.
     pub outages: Arc<Outages>,
+    /// Channels of a cluster are subscribed to by slot; see [`Shard::subscribe_in_slot`].
+    pub sharded: bool,
 }
 
 /// See the module.
@@ -92,9 +94,10 @@ impl Shard {
     }
 
     /// Connections to such servers at a time. To a cluster: however many primaries it will have.
-    pub fn connections_max(servers: &Servers) -> usize {
+    pub fn connections_max(servers: &Servers, sharded: bool) -> usize {
         match servers {
             Servers::One(_) => 2,
+            Servers::Cluster(_) if sharded => REDIS_CLUSTER_CONNECTIONS_MAX + REDIS_CLUSTER_NODES_MAX,
             Servers::Cluster(_) => REDIS_CLUSTER_CONNECTIONS_MAX,
         }
     }
@@ -157,6 +160,31 @@ impl Shard {
         match &mut self.way {
             Way::One(client) => client.unsubscribe(token, now_ms, channels),
             Way::Cluster(cluster) => cluster.unsubscribe(token, now_ms, channels),
+        }
+    }
+
+    /// Sharded Pub/Sub of a cluster: begins the subscriptions to channels that are all of one slot. While the slot moves, or
+    /// its primary is being connected to, this waits. Messages published with `SPUBLISH` come; after a loss
+    /// [`Event::Unheard`] says which slots are to be subscribed to again.
+    ///
+    /// # Errors
+    /// As `send`. The shard is none of a cluster, or not `sharded`.
+    pub fn subscribe_in_slot(&mut self, token: u64, now_ms: u64, channels: &[&[u8]]) -> Result<(), SendError> {
+        self.ask_slot(token, now_ms, channels, true)
+    }
+
+    /// Ends such subscriptions to channels that are all of one slot.
+    ///
+    /// # Errors
+    /// As `subscribe_in_slot`.
+    pub fn unsubscribe_in_slot(&mut self, token: u64, now_ms: u64, channels: &[&[u8]]) -> Result<(), SendError> {
+        self.ask_slot(token, now_ms, channels, false)
+    }
+
+    fn ask_slot(&mut self, token: u64, now_ms: u64, channels: &[&[u8]], begins: bool) -> Result<(), SendError> {
+        match &mut self.way {
+            Way::One(_) => Err(SendError::Failed),
+            Way::Cluster(cluster) => cluster.ask_slot(token, now_ms, channels, begins),
         }
     }
 
@@ -245,7 +273,16 @@ impl Shard {
         }
     }
 
-    /// Whether commands and messages get through, by lane. Commands to a cluster: to all of its primaries.
+    /// Whether commands about keys of a slot get through.
+    pub fn takes_commands_of(&self, slot: u16) -> bool {
+        match &self.way {
+            Way::One(client) => client.is_up(Use::Commands),
+            Way::Cluster(cluster) => cluster.takes_commands_of(slot),
+        }
+    }
+
+    /// Whether commands and messages get through, by lane. Commands to a cluster, and messages of slots: to and from all of
+    /// its primaries.
     pub fn is_up(&self, what: Use) -> bool {
         match &self.way {
             Way::One(client) => client.is_up(what),

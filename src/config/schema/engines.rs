@@ -30,9 +30,9 @@ const CHANNEL_STATE: &[Field] = &[
 const REDIS_SCALING: &[Field] = &[
     boolean("subscribe_on_replica", "Subscribes on replicas.").closed_edition(),
     boolean("presence_read_from_replica", "Reads presence from replicas.").closed_edition(),
-    int("sharded_pub_sub_partitions", 0, "Partitions for sharded Pub/Sub.").closed_edition(),
-    boolean("use_precomputed_partition_tags", "Picks partition tags that spread evenly over slots.").closed_edition(),
-    boolean("group_sharded_pub_sub_by_node", "Shares Pub/Sub connections by cluster node.").closed_edition(),
+    int("sharded_pub_sub_partitions", 0, "Partitions for sharded Pub/Sub of a cluster; 0 is none.").honoured(),
+    boolean("use_precomputed_partition_tags", "Picks partition tags that spread evenly over slots.").honoured(),
+    boolean("group_sharded_pub_sub_by_node", "Shares Pub/Sub connections by cluster node; always done.").honoured(),
 ];
 
 pub(super) const BROKER: &[Field] = &[

@@ -55,6 +55,12 @@ pub(crate) struct Redis {
     /// Entries per user.
     #[serde(default)]
     pub(crate) presence_user_mapping: bool,
+    /// Sharded Pub/Sub of a cluster, 0 = without; not an option of presence managers, like the next.
+    #[serde(default)]
+    pub(crate) sharded_pub_sub_partitions: i64,
+    /// Partitions that spread evenly over slots.
+    #[serde(default)]
+    pub(crate) use_precomputed_partition_tags: bool,
 }
 
 /// A `tls` object of a peer that is dialled. PEM options hold the text, its base64 or a path, as written.

@@ -47,10 +47,13 @@ fn hand_events_over(engine: &mut Engine, hands: &mut Hands<'_>, control: &mut Ve
         match event {
             Event::Message(name, payload) => {
                 let now_ms = hands.driver.now_ms();
-                if let Some(store) = hands.store.as_deref_mut() {
+                let channel = keys[shard].channel_of(&name);
+                // Messages of slots come on other connections than those that are watched for silence.
+                let is_watched = channel.is_none() || !keys[shard].is_sharded();
+                if is_watched && let Some(store) = hands.store.as_deref_mut() {
                     store.silences[shard].heard(now_ms);
                 }
-                match keys[shard].channel_of(&name) {
+                match channel {
                     Some(channel) => match heard(&payload) {
                         Some(heard) => engine.heard(channel, heard, hands),
                         None => {
@@ -83,13 +86,19 @@ fn hand_events_over(engine: &mut Engine, hands: &mut Hands<'_>, control: &mut Ve
                     }
                 }
             }
+            Event::Unheard(slot) => {
+                if let Some(store) = hands.store.as_deref_mut() {
+                    store.unheard(shard, slot);
+                }
+            }
             Event::Up(_) | Event::Subscribed(_) | Event::Unsubscribed(_) => {}
         }
     }
-    if let Some(store) = hands.store.as_deref_mut()
-        && store.events.is_empty()
-    {
-        store.events = events;
+    if let Some(store) = hands.store.as_deref_mut() {
+        store.hear_unheard(engine);
+        if store.events.is_empty() {
+            store.events = events;
+        }
     }
 }
 
@@ -119,11 +128,11 @@ fn answered(
         Kind::Probe => store.silences[number as usize].probed(reply.is_some(), now_ms),
         Kind::Heard => {
             store.stats.subscriptions_refused += u64::from(reply.is_none() && !is_lost);
-            let Some(channels) = store.batch_answered(number, reply.is_some(), now_ms) else { return };
-            if channels.is_empty() && store.hearing.hears_nodes() {
+            let Some(batch) = store.batch_answered(number, reply.is_some(), now_ms) else { return };
+            if batch.channels.is_empty() && store.hearing.hears_nodes() {
                 control.push(ForControl::Hears);
             }
-            store.batch_heard(channels);
+            store.batch_heard(batch);
         }
         kind => {
             let reply = reply.map_or(StoreReply::Failed, |reply| {

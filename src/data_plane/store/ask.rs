@@ -178,16 +178,18 @@ struct Desk<'a> {
 impl Desk<'_> {
     fn hear(&mut self, token: u64, begins: bool) -> Result<(), SendError> {
         let name = named(self.name, self.keys, Key::Messages, self.channel);
-        match begins {
-            true => self.shard.subscribe(token, self.now_ms, &[name]),
-            false => self.shard.unsubscribe(token, self.now_ms, &[name]),
+        match (begins, self.keys.is_sharded()) {
+            (true, false) => self.shard.subscribe(token, self.now_ms, &[name]),
+            (false, false) => self.shard.unsubscribe(token, self.now_ms, &[name]),
+            (true, true) => self.shard.subscribe_in_slot(token, self.now_ms, &[name]),
+            (false, true) => self.shard.unsubscribe_in_slot(token, self.now_ms, &[name]),
         }
     }
 
     fn publish(&mut self, token: u64, payload: &[u8]) -> Result<(), SendError> {
         let name = named(self.name, self.keys, Key::Messages, self.channel);
         self.shard.send(token, self.now_ms, name, |out| {
-            Command::new(out, 3).arg(b"PUBLISH").arg(name).arg(payload);
+            Command::new(out, 3).arg(verb(self.keys)).arg(name).arg(payload);
         })
     }
 
@@ -206,7 +208,7 @@ impl Desk<'_> {
             &[Key::Result(idempotency_key)],
             4,
             |out, name| {
-                out.arg(payload).arg(named(name, keys, Key::Messages, channel)).arg(b"publish").int(RESULT_TTL_S);
+                out.arg(payload).arg(named(name, keys, Key::Messages, channel)).arg(verb(keys)).int(RESULT_TTL_S);
             },
         )
     }
@@ -223,7 +225,7 @@ impl Desk<'_> {
         self.script(token(ticket, Kind::Publish), Script::Publish, used, 11, |out, name| {
             out.arg(payload).int(call.history.size as i64).int(seconds(call.history.ttl_ms));
             out.arg(named(name, keys, Key::Messages, channel)).int(seconds(call.history.meta_ttl_ms));
-            out.arg(call.new_epoch.as_str().as_bytes()).arg(b"publish").int(RESULT_TTL_S).int(0);
+            out.arg(call.new_epoch.as_str().as_bytes()).arg(verb(keys)).int(RESULT_TTL_S).int(0);
             out.arg(call.version.to_string().as_bytes()).arg(call.version_epoch.as_bytes());
         })
     }
@@ -259,6 +261,11 @@ impl Desk<'_> {
             write(out, name);
         })
     }
+}
+
+/// What messages of channels are published with.
+fn verb(keys: &Keys) -> &'static [u8] {
+    if keys.is_sharded() { b"spublish" } else { b"publish" }
 }
 
 fn named<'a>(name: &'a mut Vec<u8>, keys: &Keys, key: Key<'_>, channel: &str) -> &'a [u8] {

@@ -82,7 +82,7 @@ pub(crate) struct StoreOptions {
 impl StoreOptions {
     /// Connections of one core to Redis, with room for those that are ending while others begin.
     pub(crate) fn connections_max(&self) -> u32 {
-        2 * self.shards.iter().map(|shard| Shard::connections_max(&shard.servers) as u32).sum::<u32>()
+        2 * self.shards.iter().map(|shard| shard.connections_max()).sum::<u32>()
     }
 }
 
@@ -91,6 +91,12 @@ pub(crate) struct StoreShard {
     pub(crate) options: ShardOptions,
     pub(crate) servers: Arc<Servers>,
     pub(crate) keys: Keys,
+}
+
+impl StoreShard {
+    fn connections_max(&self) -> u32 {
+        Shard::connections_max(&self.servers, self.options.sharded) as u32
+    }
 }
 
 /// Where presence entries are kept.
@@ -279,7 +285,8 @@ impl Store {
 
     /// Every connection is ready.
     pub(super) fn is_up(&self) -> bool {
-        self.shards.iter().all(|shard| shard.is_up(Use::Commands) && shard.is_up(Use::Messages))
+        let uses = [Use::Commands, Use::Messages, Use::SlotMessages];
+        self.shards.iter().all(|shard| uses.iter().all(|what| shard.is_up(*what)))
     }
 }
 

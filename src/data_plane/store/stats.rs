@@ -30,7 +30,7 @@ impl StoreStats {
     pub(super) fn lost(&mut self, what: Use) {
         match what {
             Use::Commands => self.lost_for_commands += 1,
-            Use::Messages => self.lost_for_messages += 1,
+            Use::Messages | Use::SlotMessages => self.lost_for_messages += 1,
         }
     }
 }

@@ -50,7 +50,8 @@ impl Started {
         let (sender, found) = channel();
         let tell = Arc::new(move |found| sender.send(found).unwrap_or_default());
         let shards = shards(&json!({"address": [address]}));
-        let sought = shards.iter().map(|shard| Sought { section: "engine.redis", prefix: "p", shard });
+        let sought =
+            shards.iter().map(|shard| Sought { section: "engine.redis", prefix: "p", shard, partitions: None });
         match start(sought, tell) {
             Ok((discovery, servers)) => Ok(Self { discovery, servers: (*servers[0]).clone(), found }),
             Err(error) => Err(format!("{error:#}")),

@@ -15,6 +15,9 @@ mod trust;
 
 pub(crate) use endpoint::Endpoint;
 
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+
 use crate::config::types::{Redis, Secret, Tls};
 use address::{Address, Kind};
 use anyhow::anyhow;
@@ -25,6 +28,12 @@ use limits::{database, timeout_ms};
 const CONNECT_TIMEOUT_MS: u64 = 1000;
 const IO_TIMEOUT_MS: u64 = 4000;
 const PRESENCE_TTL_MS: u64 = 60_000;
+
+/// As many as a cluster has slots: more would share them again.
+const PARTITIONS_MAX: u32 = 16_384;
+
+/// What can be spread evenly, as in the reference.
+const EVEN_PARTITIONS: RangeInclusive<u32> = 16..=4096;
 
 /// One `redis` object.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +50,16 @@ pub(crate) struct RedisOptions {
     pub(crate) presence_hash_field_ttl: bool,
     /// Entries per user, for fast statistics.
     pub(crate) presence_user_mapping: bool,
+    /// Sharded Pub/Sub; only possible with clusters.
+    pub(crate) partitions: Option<Partitions>,
+}
+
+/// Channels of a cluster share slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Partitions {
+    pub(crate) count: NonZeroU32,
+    /// Their tags spread evenly over the slots.
+    pub(crate) are_even: bool,
 }
 
 /// One independent Redis.
@@ -134,6 +153,7 @@ impl RedisOptions {
             presence_ttl_s: time("presence_ttl", redis.presence_ttl, PRESENCE_TTL_MS)?.div_ceil(1000),
             presence_hash_field_ttl: redis.presence_hash_field_ttl,
             presence_user_mapping: redis.presence_user_mapping,
+            partitions: partitions(redis)?,
         })
     }
 
@@ -309,6 +329,21 @@ impl TlsOptions {
             },
         })
     }
+}
+
+fn partitions(redis: &Redis) -> Result<Option<Partitions>, Mistake> {
+    let Some(count) = u32::try_from(redis.sharded_pub_sub_partitions).ok().filter(|count| *count <= PARTITIONS_MAX)
+    else {
+        return mistake("sharded_pub_sub_partitions", &format!("expected a number up to {PARTITIONS_MAX}, 0 is none"));
+    };
+    let are_even = redis.use_precomputed_partition_tags;
+    if are_even && count > 0 && !(count.is_power_of_two() && EVEN_PARTITIONS.contains(&count)) {
+        return mistake(
+            "sharded_pub_sub_partitions",
+            "expected a power of two from 16 to 4096, as use_precomputed_partition_tags is on",
+        );
+    }
+    Ok(NonZeroU32::new(count).map(|count| Partitions { count, are_even }))
 }
 
 fn time(option: &str, nanos: i64, otherwise_ms: u64) -> Result<u64, Mistake> {

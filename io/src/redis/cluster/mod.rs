@@ -1,5 +1,6 @@
 //! Redis Cluster, as a core speaks to it: a lane for commands to each primary, and one for messages to one of them, since
-//! what is published at any node of a cluster reaches all.
+//! what is published at any node of a cluster reaches all. What is published in a slot (sharded Pub/Sub) is heard at its
+//! primary only, on lanes of their own (`messages`).
 //!
 //! On a core's thread. `map` says which primary has which slot, and is found out elsewhere; `router` decides what is sent
 //! where and when; here it meets the driver. A redirection is followed at once and raises doubt about the map.
@@ -21,16 +22,21 @@ use crate::driver::{Closed, Driver};
 
 mod commands;
 mod map;
+mod messages;
 mod nodes;
 mod redirection;
 mod router;
+mod slots;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 
 pub use map::{SLOTS, SlotMap, SlotMapError, slot_of};
 
+use messages::SlotMessages;
 use nodes::Link;
-use router::{Outgoing, Router};
+use router::Router;
+use slots::Outgoing;
 
 /// See the module.
 pub(super) struct Cluster {
@@ -41,28 +47,37 @@ pub(super) struct Cluster {
     messages: Lane,
     /// Whom `messages` is to. None: there is nobody.
     messages_at: Option<Endpoint>,
+    /// With sharded Pub/Sub.
+    of_slots: Option<SlotMessages>,
 }
 
 impl Cluster {
     pub(super) fn new(options: ShardOptions, map: Arc<SlotMap>) -> Self {
         let messages_at = chosen(&map, options.seed);
         let messages = Lane::new(options.seed.rotate_left(32), Arc::clone(&options.outages));
-        Self { options, router: Router::new(map), commands: Vec::new(), messages, messages_at }
+        let of_slots = options.sharded.then(SlotMessages::default);
+        Self { options, router: Router::new(map), commands: Vec::new(), messages, messages_at, of_slots }
     }
 
     pub(super) fn has(&self, conn: ConnId) -> bool {
-        self.messages.has(conn) || self.commands.iter().flatten().any(|lane| lane.has(conn))
+        let is_of_slots = || self.of_slots.as_ref().is_some_and(|of_slots| of_slots.has(conn));
+        self.messages.has(conn) || self.commands.iter().flatten().any(|lane| lane.has(conn)) || is_of_slots()
     }
 
-    /// Of commands: whether all primaries are connected.
+    /// Of commands and messages of slots: whether all primaries are connected.
     pub(super) fn is_up(&self, what: Use) -> bool {
         match what {
             Use::Messages => self.messages.is_up(),
+            Use::SlotMessages => self.of_slots.as_ref().is_none_or(|of_slots| of_slots.is_up(&self.router)),
             Use::Commands => {
                 let mut nodes = self.router.nodes().iter().peekable();
                 nodes.peek().is_some() && nodes.all(|(_, _, link)| link == Link::Up)
             }
         }
+    }
+
+    pub(super) fn takes_commands_of(&self, slot: u16) -> bool {
+        self.router.nodes().link(self.router.slots()[slot].primary) == Some(Link::Up)
     }
 
     pub(super) fn takes_commands(&self) -> bool {
@@ -78,11 +93,13 @@ impl Cluster {
 
     pub(super) fn connections(&self) -> usize {
         let lanes = self.commands.iter().flatten().chain([&self.messages]);
-        lanes.filter(|lane| lane.has_connection()).count()
+        let of_slots = self.of_slots.as_ref().map_or(0, SlotMessages::connections);
+        lanes.filter(|lane| lane.has_connection()).count() + of_slots
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.router.in_flight() + self.messages.in_flight()
+        let of_slots = self.of_slots.as_ref().map_or(0, SlotMessages::in_flight);
+        self.router.in_flight() + self.messages.in_flight() + of_slots
     }
 
     /// Sends a command about a key, or keeps it until it can be. `script`: what `write` writes are its arguments, of that
@@ -116,6 +133,19 @@ impl Cluster {
         self.messages.open().ok_or(SendError::Failed)?.unsubscribe(token, channels, false, deadline_ms)
     }
 
+    /// Begins or ends the subscriptions to channels of one slot.
+    pub(super) fn ask_slot(
+        &mut self,
+        token: u64,
+        now_ms: u64,
+        channels: &[&[u8]],
+        begins: bool,
+    ) -> Result<(), SendError> {
+        let deadline_ms = now_ms + self.options.handshake.io_timeout_ms;
+        let of_slots = self.of_slots.as_mut().ok_or(SendError::Failed)?;
+        of_slots.ask(token, deadline_ms, channels, begins, &self.router)
+    }
+
     pub(super) fn takes_doubt(&mut self) -> bool {
         self.router.takes_doubt()
     }
@@ -132,6 +162,9 @@ impl Cluster {
             self.end_node(driver, *node, events);
         }
         self.router.gone(&gone, now_ms, events);
+        if let Some(of_slots) = &mut self.of_slots {
+            of_slots.retire(driver, &mut self.router, events);
+        }
         if is_left {
             self.messages.end(driver, &mut |told| events(event(Use::Messages, told)));
             self.messages = Lane::new(self.options.seed.rotate_left(32) ^ now_ms, Arc::clone(&self.options.outages));
@@ -161,6 +194,9 @@ impl Cluster {
             self.messages.turn(driver, &at, timeout_ms, &mut telling(&mut is_down, events));
             self.look_for_another(is_down);
         }
+        if let Some(of_slots) = &mut self.of_slots {
+            of_slots.turn(driver, &mut self.router, &self.options, events);
+        }
         self.router.turn(now_ms, events);
         self.pass_all_on(now_ms, events);
         if let Some(at_ms) = self.router.next_ms() {
@@ -169,6 +205,9 @@ impl Cluster {
     }
 
     pub(super) fn dialled(&mut self, driver: &mut Driver, conn: ConnId) {
+        if let Some(of_slots) = self.of_slots.as_mut().filter(|of_slots| of_slots.has(conn)) {
+            return of_slots.dialled(driver, conn, &self.options);
+        }
         let (lane, endpoint) = if self.messages.has(conn) {
             (Some(&mut self.messages), self.messages_at.as_ref())
         } else {
@@ -190,6 +229,9 @@ impl Cluster {
             self.messages.bytes(driver, &at, data, &mut telling(&mut is_down, events));
             return self.look_for_another(is_down);
         }
+        if let Some(of_slots) = self.of_slots.as_mut().filter(|of_slots| of_slots.has(conn)) {
+            return of_slots.bytes(driver, conn, data, &mut self.router, events);
+        }
         let Some(number) = self.number_of(conn) else { return };
         self.with_lane(number, now_ms, events, |lane, endpoint, tell| lane.bytes(driver, endpoint, data, tell));
         self.pass_all_on(now_ms, events);
@@ -203,6 +245,9 @@ impl Cluster {
             self.messages.closed(&at, why, now_ms, &mut telling(&mut is_down, events));
             return self.look_for_another(is_down);
         }
+        if let Some(of_slots) = self.of_slots.as_mut().filter(|of_slots| of_slots.has(conn)) {
+            return of_slots.closed(driver, conn, why, &mut self.router, events);
+        }
         let Some(number) = self.number_of(conn) else { return };
         self.with_lane(number, now_ms, events, |lane, endpoint, tell| lane.closed(endpoint, why, now_ms, tell));
         self.pass_all_on(now_ms, events);
@@ -213,6 +258,9 @@ impl Cluster {
     pub(super) fn flush(&mut self, driver: &mut Driver) {
         self.commands.iter_mut().flatten().for_each(|lane| lane.flush(driver));
         self.messages.flush(driver);
+        if let Some(of_slots) = &mut self.of_slots {
+            of_slots.flush(driver);
+        }
     }
 
     /// Sends what the router wants to be sent.

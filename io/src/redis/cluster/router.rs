@@ -13,6 +13,7 @@ use super::commands::{Commands, Kept};
 use super::map::{SLOTS, SlotMap};
 use super::nodes::{Link, NO_NODE, Nodes};
 use super::redirection::{self, Says};
+use super::slots::{Outgoing, Queue, Slot, Slots};
 use crate::limits::{REDIS_REDIRECTIONS_MAX, REDIS_SLOT_WAITING_MAX, REDIS_TRY_AGAIN_MS};
 use crate::redis::{Endpoint, Event, Reply, Script, SendError};
 
@@ -20,8 +21,7 @@ use crate::redis::{Endpoint, Event, Reply, Script, SendError};
 pub(super) struct Router {
     told: Arc<SlotMap>,
     nodes: Nodes,
-    /// 128 KiB: with it the place of a slot is found without a search.
-    slots: Box<[Slot]>,
+    slots: Slots,
     commands: Commands,
     /// Of slots that are not at rest; usually there are none.
     queues: BTreeMap<u16, Queue>,
@@ -31,40 +31,12 @@ pub(super) struct Router {
     has_doubt: bool,
 }
 
-/// A command that is to be sent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Outgoing {
-    pub(super) node: u16,
-    /// With `ASKING` before it.
-    pub(super) asking: bool,
-    pub(super) place: u32,
-}
-
-#[derive(Clone, Copy)]
-struct Slot {
-    in_flight: u32,
-    /// Where those are.
-    at: u16,
-    /// Whose it is.
-    primary: u16,
-}
-
-/// Commands of a slot that wait, in the order in which they were made.
-#[derive(Default)]
-struct Queue {
-    waiting: VecDeque<u32>,
-    not_before_ms: u64,
-    /// One was redirected, and none has had an effect at the primary since: they are sent one by one.
-    one_by_one: bool,
-}
-
 impl Router {
     pub(super) fn new(told: Arc<SlotMap>) -> Self {
-        let slot = Slot { in_flight: 0, at: NO_NODE, primary: NO_NODE };
         let mut router = Self {
             told: Arc::clone(&told),
             nodes: Nodes::default(),
-            slots: vec![slot; usize::from(SLOTS)].into_boxed_slice(),
+            slots: Slots::default(),
             commands: Commands::default(),
             queues: BTreeMap::new(),
             watched: BTreeSet::new(),
@@ -85,6 +57,19 @@ impl Router {
 
     pub(super) fn command(&self, place: u32) -> Option<&Kept> {
         self.commands.at(place)
+    }
+
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    /// A node says, to something else than a command, that it does not have a slot, and perhaps who does.
+    pub(super) fn is_elsewhere(&mut self, slot: u16, at: Option<&Endpoint>) {
+        self.has_doubt = true;
+        let node = at.map_or(NO_NODE, |endpoint| self.nodes.take_up_named(endpoint));
+        if node != NO_NODE {
+            self.slots.move_to(slot, node);
+        }
     }
 
     /// The next command to be sent, if it can be.
@@ -110,7 +95,7 @@ impl Router {
         script: Option<(&'static Script, u32)>,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Option<Outgoing>, SendError> {
-        let Slot { in_flight, at, primary } = self.slots[usize::from(slot)];
+        let Slot { in_flight, at, primary } = self.slots[slot];
         let link = self.nodes.link(primary);
         let waiting = if self.queues.is_empty() { None } else { self.queues.get(&slot) };
         let is_moving = waiting.is_some() || (in_flight > 0 && at != primary);
@@ -129,7 +114,7 @@ impl Router {
             self.wait(place);
             return Ok(None);
         }
-        let slot = &mut self.slots[usize::from(slot)];
+        let slot = &mut self.slots[slot];
         slot.in_flight += 1;
         slot.at = primary;
         Ok(Some(Outgoing { node: primary, asking: false, place }))
@@ -138,7 +123,7 @@ impl Router {
     /// A command that `accept` wanted to be sent at once could not be, and the caller will know without an event.
     pub(super) fn withdraw(&mut self, place: u32) {
         if let Some(kept) = self.commands.at(place) {
-            self.slots[usize::from(kept.slot)].in_flight -= 1;
+            self.slots[kept.slot].in_flight -= 1;
             self.remove(place);
         }
     }
@@ -147,11 +132,11 @@ impl Router {
     pub(super) fn answered(&mut self, place: u32, reply: Reply, now_ms: u64, events: &mut impl FnMut(Event)) {
         let Some(kept) = self.commands.at(place) else { return };
         let slot = kept.slot;
-        self.slots[usize::from(slot)].in_flight -= 1;
+        self.slots[slot].in_flight -= 1;
         let was_tried_alone = kept.is_alone && kept.asking.is_none();
         let is_again = match &reply {
             Reply::Error(error) => {
-                let at = self.slots[usize::from(slot)].at;
+                let at = self.slots[slot].at;
                 let from = self.nodes.endpoint(at);
                 let says = from.map_or(Says::Nothing, |from| redirection::read(error, slot, from, &self.nodes));
                 self.is_again(place, says, now_ms)
@@ -173,7 +158,7 @@ impl Router {
     /// A command was lost with its connection, or could not be sent.
     pub(super) fn failed(&mut self, place: u32, was_sent: bool, now_ms: u64, events: &mut impl FnMut(Event)) {
         let Some(slot) = self.commands.at(place).map(|kept| kept.slot) else { return };
-        self.slots[usize::from(slot)].in_flight -= 1;
+        self.slots[slot].in_flight -= 1;
         self.finish(place, |token| Event::Failed(token, was_sent), events);
         self.pump(slot, now_ms, events);
     }
@@ -192,8 +177,9 @@ impl Router {
         let is_told = self.nodes.endpoint(node).is_some_and(|endpoint| self.told.primaries().contains(endpoint));
         if !is_told {
             // A redirection led there, and to nothing. What the cluster said as a whole is the better guess.
-            for (slot, number) in self.slots.iter_mut().zip(0..).filter(|(slot, _)| slot.primary == node) {
-                slot.primary = self.told.primary_of(number).map_or(NO_NODE, |endpoint| self.nodes.take_up(endpoint));
+            for slot in self.slots.of(node) {
+                let told = self.told.primary_of(slot);
+                self.slots.move_to(slot, told.map_or(NO_NODE, |endpoint| self.nodes.take_up(endpoint)));
             }
             self.ask_no_more(&[node]);
             self.nodes.remove(node);
@@ -245,8 +231,8 @@ impl Router {
         let is_gone = |(_, endpoint, _): &(u16, &Endpoint, Link)| !map.primaries().contains(endpoint);
         let gone: Vec<u16> = self.nodes.iter().filter(is_gone).map(|(number, ..)| number).collect();
         let places: Vec<u16> = map.primaries().iter().map(|endpoint| self.nodes.take_up(endpoint)).collect();
-        for (slot, number) in self.slots.iter_mut().zip(0..) {
-            slot.primary = map.place_of(number).map_or(NO_NODE, |place| places[place]);
+        for slot in 0..SLOTS {
+            self.slots.move_to(slot, map.place_of(slot).map_or(NO_NODE, |place| places[place]));
         }
         self.ask_no_more(&gone);
         gone
@@ -299,7 +285,7 @@ impl Router {
         kept.asking = is_ask.then_some(node);
         kept.redirections += 1;
         if !is_ask {
-            self.slots[usize::from(kept.slot)].primary = node;
+            self.slots.move_to(kept.slot, node);
         }
         !is_too_often && !kept.abandoned
     }
@@ -341,7 +327,7 @@ impl Router {
 
     /// Sends what may be sent of the commands of a slot that wait.
     fn pump(&mut self, number: u16, now_ms: u64, events: &mut impl FnMut(Event)) {
-        if self.queues.is_empty() || self.slots[usize::from(number)].in_flight > 0 {
+        if self.queues.is_empty() || self.slots[number].in_flight > 0 {
             return;
         }
         let Some(mut queue) = self.queues.remove(&number) else { return };
@@ -350,19 +336,19 @@ impl Router {
             return;
         }
         queue.not_before_ms = 0;
-        let Slot { primary, .. } = self.slots[usize::from(number)];
+        let Slot { primary, .. } = self.slots[number];
         let mut was_by_text = true;
         while let Some(&place) = queue.waiting.front() {
             let (asking, by_text) = self.commands.at(place).map_or((None, false), |kept| (kept.asking, kept.by_text));
             let node = asking.unwrap_or(primary);
-            let Slot { in_flight, at, .. } = self.slots[usize::from(number)];
+            let Slot { in_flight, at, .. } = self.slots[number];
             // A call by text behind one by digest would make a script known too late for the latter.
             let is_apart = at != node || queue.one_by_one || (by_text && !was_by_text);
             match self.nodes.link(node) {
                 Some(Link::New) => break,
                 Some(Link::Up) if in_flight > 0 && is_apart => break,
                 Some(Link::Up) => {
-                    let slot = &mut self.slots[usize::from(number)];
+                    let slot = &mut self.slots[number];
                     (slot.in_flight, slot.at) = (slot.in_flight + 1, node);
                     if let Some(kept) = self.commands.at_mut(place) {
                         (kept.waits, kept.is_alone) = (false, queue.one_by_one);
@@ -374,7 +360,7 @@ impl Router {
             was_by_text = by_text;
             queue.waiting.pop_front();
         }
-        let is_watched = queue.one_by_one && self.slots[usize::from(number)].in_flight > 0;
+        let is_watched = queue.one_by_one && self.slots[number].in_flight > 0;
         if !queue.waiting.is_empty() || is_watched {
             self.queues.insert(number, queue);
         }

@@ -14,6 +14,7 @@ use thiserror::Error;
 use super::command::Command;
 use super::failure::Failure;
 use super::handshake::{Greeting, Handshake, Opening};
+use super::reply::ReplyError;
 use super::scan::{Scan, Scanner};
 use super::script::{Arguments, Call, Script};
 use crate::limits::{
@@ -86,6 +87,12 @@ enum Kind {
         sharded: bool,
         channels: u32,
         left: u32,
+    },
+    /// Of so many sharded channels that end, and a `PING` behind it. Redis also ends such by itself, with the same push, so
+    /// pushes answer nothing here: the pong does, and a refusal is kept for it.
+    Ending {
+        channels: u32,
+        refusal: Option<Box<ReplyError>>,
     },
     /// Our own sign of life, which nobody asked for.
     Ping,
@@ -167,8 +174,17 @@ impl Connection {
         sharded: bool,
         deadline_ms: u64,
     ) -> Result<(), SendError> {
-        let name: &[u8] = if sharded { b"SUNSUBSCRIBE" } else { b"UNSUBSCRIBE" };
-        self.subscription(token, deadline_ms, name, channels, false, sharded)
+        if !sharded {
+            return self.subscription(token, deadline_ms, b"UNSUBSCRIBE", channels, false, false);
+        }
+        if channels.is_empty() {
+            return Err(SendError::NoChannels);
+        }
+        let kind = Kind::Ending { channels: channels.len() as u32, refusal: None };
+        self.enqueue(Waiting { token, deadline_ms, kind }, |out| {
+            write_names(out, b"SUNSUBSCRIBE", channels);
+            Command::new(out, 1).arg(b"PING");
+        })
     }
 
     /// What is to be sent now, in one piece. After it was taken over: `clear_output`.
@@ -297,13 +313,7 @@ impl Connection {
         }
         let count = channels.len() as u32;
         let kind = Kind::Subscription { begins, sharded, channels: count, left: count };
-        self.enqueue(Waiting { token, deadline_ms, kind }, |out| {
-            let mut command = Command::new(out, 1 + channels.len());
-            command.arg(name);
-            for channel in channels {
-                command.arg(channel);
-            }
-        })
+        self.enqueue(Waiting { token, deadline_ms, kind }, |out| write_names(out, name, channels))
     }
 
     fn enqueue(&mut self, mut waiting: Waiting, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), SendError> {
@@ -316,7 +326,11 @@ impl Connection {
         let start = self.output.len();
         write(&mut self.output);
         let written = self.output.len() - start;
-        debug_assert_eq!(Scanner::new(false).scan(&mut self.output[start..]), Ok(Scan::Frame(written)), "one command");
+        debug_assert!(
+            matches!(waiting.kind, Kind::Ending { .. })
+                || Scanner::new(false).scan(&mut self.output[start..]) == Ok(Scan::Frame(written)),
+            "one command"
+        );
         let before_ms = self.waiting.back().map_or(0, |before| before.deadline_ms);
         waiting.deadline_ms = waiting.deadline_ms.max(before_ms);
         self.waiting.push_back(waiting);
@@ -341,5 +355,13 @@ impl Connection {
         self.arguments.clear();
         self.output = Vec::new();
         self.input = BytesMut::new();
+    }
+}
+
+fn write_names(out: &mut Vec<u8>, name: &[u8], channels: &[&[u8]]) {
+    let mut command = Command::new(out, 1 + channels.len());
+    command.arg(name);
+    for channel in channels {
+        command.arg(channel);
     }
 }

@@ -125,7 +125,8 @@ impl Connection {
         match &decoded.frame {
             RangeFrame::Push { data, .. } => Some(push(data, &decoded.bytes)),
             RangeFrame::Array { data, .. } if !self.resp3 && self.is_ready() => {
-                let may_be = self.subscribed || matches!(self.oldest_sent(), Some(Kind::Subscription { .. }));
+                let awaits = matches!(self.oldest_sent(), Some(Kind::Subscription { .. } | Kind::Ending { .. }));
+                let may_be = self.subscribed || awaits;
                 Some(push(data, &decoded.bytes)).filter(|push| may_be && *push != Push::Other)
             }
             _ => None,
@@ -148,8 +149,7 @@ impl Connection {
         }
     }
 
-    /// Counts a confirmation for the subscription that is next to be answered. There is none if Redis ended one unasked;
-    /// should it do so just while we end others, the last of ours is reported after its command is answered.
+    /// Counts a confirmation for the subscription that is next to be answered, if it is one for it.
     fn confirmed(&mut self, subscribed: bool, of_shard: bool, sink: &mut impl FnMut(Incoming)) {
         if self.oldest_sent().is_none() {
             return;
@@ -177,6 +177,16 @@ impl Connection {
         let Some(waiting) = self.waiting.pop_front() else { return Ok(()) };
         match waiting.kind {
             Kind::Ping => {}
+            Kind::Ending { channels, refusal } => match (reply, refusal) {
+                (Reply::Error(error), None) => {
+                    let kind = Kind::Ending { channels, refusal: Some(Box::new(error)) };
+                    self.waiting.push_front(Waiting { kind, ..waiting });
+                }
+                (_, Some(error)) => sink(Incoming::Reply { token: waiting.token, reply: Reply::Error(*error) }),
+                (_, None) => {
+                    sink(Incoming::Reply { token: waiting.token, reply: Reply::Int(i64::from(channels)) });
+                }
+            },
             Kind::Subscription { .. } if !matches!(reply, Reply::Error(_)) => {
                 self.waiting.push_front(waiting);
                 return Err(Failure::Malformed("a reply instead of a confirmation"));

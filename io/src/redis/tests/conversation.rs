@@ -54,7 +54,7 @@ fn resp3() -> [Stage; 6] {
         Stage {
             ask: unsubscribe_one,
             hear: b">3\r\n$12\r\nsunsubscribe\r\n$4\r\n{x}d\r\n:1\r\n\
-                >3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:1\r\n>3\r\n$12\r\nsunsubscribe\r\n$4\r\n{x}c\r\n:0\r\n",
+                >3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:1\r\n>3\r\n$12\r\nsunsubscribe\r\n$4\r\n{x}c\r\n:0\r\n+PONG\r\n",
         },
     ]
 }
@@ -78,7 +78,8 @@ fn resp2() -> [Stage; 5] {
         Stage {
             ask: unsubscribe_one,
             hear: b"*3\r\n$12\r\nsunsubscribe\r\n$4\r\n{x}d\r\n:1\r\n\
-                *3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$12\r\nsunsubscribe\r\n$4\r\n{x}c\r\n:0\r\n",
+                *3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$12\r\nsunsubscribe\r\n$4\r\n{x}c\r\n:0\r\n\
+                *2\r\n$4\r\npong\r\n$0\r\n\r\n",
         },
     ]
 }

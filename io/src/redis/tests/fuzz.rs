@@ -151,7 +151,7 @@ impl Model {
             "ping" => self.say(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"),
             "get" if !self.resp3 && !self.subscriptions.is_empty() => self.say(b"-ERR only subscriptions\r\n"),
             "get" => self.say(&[b":", &words[0][..], b"\r\n"].concat()),
-            "subscribe" | "ssubscribe" if dice.roll(4) == 0 => self.say(b"-NOPERM no channel\r\n"),
+            "subscribe" | "ssubscribe" | "sunsubscribe" if dice.roll(4) == 0 => self.say(b"-NOPERM no channel\r\n"),
             _ => {
                 let sharded = name.starts_with("ss") || name.starts_with("sun");
                 let begins = !name.contains("un");

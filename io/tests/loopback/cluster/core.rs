@@ -32,8 +32,17 @@ impl Core {
         Self::start_with(servers, 0)
     }
 
+    /// With sharded Pub/Sub.
+    pub(super) fn start_sharded(servers: Arc<Servers>) -> Self {
+        Self::start_as(servers, 0, true)
+    }
+
     /// The seed says which primary the messages come from.
     pub(super) fn start_with(servers: Arc<Servers>, seed: u64) -> Self {
+        Self::start_as(servers, seed, false)
+    }
+
+    fn start_as(servers: Arc<Servers>, seed: u64, sharded: bool) -> Self {
         let (sender, events) = channel();
         let sleeper = Sleeper::new().unwrap();
         let orders = Arc::<Mutex<Vec<Order>>>::default();
@@ -46,7 +55,7 @@ impl Core {
             replica: false,
             io_timeout_ms: 4_000,
         };
-        let connections = Shard::connections_max(&servers) as u32;
+        let connections = Shard::connections_max(&servers, sharded) as u32;
         let options = ShardOptions {
             handshake,
             tls: None,
@@ -54,6 +63,7 @@ impl Core {
             seed,
             scripts: &super::SCRIPTS,
             outages: Arc::default(),
+            sharded,
         };
         let shard = Shard::new(options, servers);
         let options = CoreOptions {

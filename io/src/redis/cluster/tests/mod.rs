@@ -4,12 +4,14 @@
 
 mod model;
 mod stories;
+mod subscribing;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::SlotMap;
-use super::router::{Outgoing, Router};
+use super::router::Router;
+use super::slots::Outgoing;
 use crate::redis::reply::Decoded;
 use crate::redis::{Endpoint, Event, Reply, ReplyError};
 
