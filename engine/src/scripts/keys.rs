@@ -255,7 +255,7 @@ mod tests {
             let partition = shard_of("c", NonZeroU32::new(16).unwrap());
             assert_eq!(name(partitions(), key, "c"), sharded.replace('T', &partition.to_string()));
         }
-        assert_eq!(name(even(), Key::Stream, "c"), "p.stream.{}.c");
+        assert_eq!(name(even(), Key::Stream, "c"), "p.stream.{40}.c");
         assert_eq!(name(even(), Key::Clients, "c"), "p.presence.data.{c}");
         assert_eq!(name(Tagging::Cluster, Key::Stream, "}c"), "p.stream.}{0}}c");
         assert_eq!(name(Tagging::Standalone, Key::Stream, "meta.c"), "p.streams.meta.c");

@@ -1,9 +1,9 @@
 //! Hash tags of partitions that spread evenly over the slots of a cluster.
 //!
-//! The plain numbers of partitions do not: of 16 such tags one primary of three may get 8, another 3. Here each partition
-//! has an equal range of slots, and its tag is the smallest number in digits whose slot is in it, so contiguous parts of the
-//! slots have their share of partitions. The tags are part of the layout in Redis: other ones would be another place for
-//! every channel. Computed once, when a node starts.
+//! The plain numbers of partitions do not: of 16 such tags one primary of six gets 4, another 1. Here each partition has
+//! an equal range of slots, and its tag is the smallest number whose slot is in it, so contiguous parts of the slots have
+//! their share of partitions. The tags are part of the layout in Redis: other ones would be another place for every
+//! channel. Computed once, when a node starts.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(super) fn even(count: NonZeroU32) -> Option<Arc<[Box<str>]>> {
     }
     let mut tags = vec![Box::<str>::default(); count as usize];
     let mut missing = count;
-    // The checksum of five digits reaches every slot, so this ends; the last of 4096 has 40 thousand before it.
+    // The checksum of five digits reaches every slot, so this ends; the last of 4096 has 20 thousand before it.
     for number in 0_u32.. {
         let digits = number.to_string();
         let tag = &mut tags[(slot(digits.as_bytes()) / (SLOTS / count)) as usize];
@@ -59,7 +59,7 @@ mod tests {
             assert_eq!(ranges, (0..count).collect::<Vec<_>>());
         }
         let tags = even(NonZeroU32::new(16).unwrap()).unwrap().join(" ");
-        assert_eq!(tags, "");
+        assert_eq!(tags, "10 3 61 43 11 2 60 42 12 1 63 41 13 0 62 40");
         for refused in [3, 24, 8192] {
             assert_eq!(even(NonZeroU32::new(refused).unwrap()), None);
         }

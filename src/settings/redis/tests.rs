@@ -5,6 +5,7 @@ use crate::config::schema;
 use serde_json::{Value, json};
 
 mod leaks;
+mod partitions;
 
 /// The `engine.redis` object that a configuration with these options has; durations are nanoseconds.
 fn redis(options: Value) -> Redis {

@@ -3,6 +3,7 @@
 mod core;
 mod nodes;
 mod real;
+mod sharded;
 
 use gyre_io::redis::{Command, Event, Reply, Script, Servers, Shard, Use, slot_of};
 

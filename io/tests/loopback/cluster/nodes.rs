@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) answer: Option<String>,
     /// A node that does not answer.
     pub(super) silent: Option<usize>,
+    /// Where channels of slots were subscribed to (true), or no more.
+    pub(super) heard: Vec<(usize, bool, String)>,
     log: Vec<(usize, String, String)>,
     /// Where a script is known.
     loaded: Vec<usize>,
@@ -99,6 +101,13 @@ impl Nodes {
         self.tell(|state| state.subscribed.clone())
     }
 
+    /// Sends something that nobody asked for, on every connection.
+    pub(super) fn say(&self, place: usize, text: &str) {
+        for mut stream in self.nodes[place].streams.lock().unwrap().iter() {
+            stream.write_all(text.as_bytes()).unwrap();
+        }
+    }
+
     /// Ends all connections; nobody listens any more.
     pub(super) fn kill(&self, place: usize) {
         let node = &self.nodes[place];
@@ -132,6 +141,7 @@ fn serve(stream: TcpStream, place: usize, state: &Mutex<State>, ports: &[u16]) {
                      >3\r\n$7\r\nmessage\r\n${length}\r\n{name}\r\n$5\r\nhello\r\n"
                 )
             }
+            "SSUBSCRIBE" | "SUNSUBSCRIBE" => state.lock().unwrap().hear(place, &parts[0], &parts[1..], ports),
             "SCRIPT" => {
                 state.lock().unwrap().loaded.push(place);
                 "+OK\r\n".to_owned()
@@ -153,6 +163,24 @@ fn serve(stream: TcpStream, place: usize, state: &Mutex<State>, ports: &[u16]) {
 }
 
 impl State {
+    fn hear(&mut self, place: usize, name: &str, channels: &[String], ports: &[u16]) -> String {
+        let slot = slot_of(channels[0].as_bytes());
+        if let Some(at) = self.owner.get(&slot).copied().filter(|at| *at != place) {
+            return format!("-MOVED {slot} 127.0.0.1:{}\r\n", ports[at]);
+        }
+        let begins = name == "SSUBSCRIBE";
+        let mut answer = String::new();
+        for channel in channels {
+            self.heard.push((place, begins, channel.clone()));
+            let (kind, length) = (name.to_lowercase(), channel.len());
+            answer += &format!(">3\r\n${}\r\n{kind}\r\n${length}\r\n{channel}\r\n:1\r\n", kind.len());
+            if begins {
+                answer += &format!(">3\r\n$8\r\nsmessage\r\n${length}\r\n{channel}\r\n$5\r\nhello\r\n");
+            }
+        }
+        answer
+    }
+
     fn act(&mut self, place: usize, asked: bool, name: &str, key: &str, value: &str, ports: &[u16]) -> Option<String> {
         let slot = slot_of(key.as_bytes());
         let elsewhere = |places: &HashMap<u16, usize>| places.get(&slot).copied().filter(|at| *at != place);

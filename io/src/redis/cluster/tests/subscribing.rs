@@ -328,7 +328,7 @@ fn truth(owner: &BTreeMap<u16, u16>) -> Arc<SlotMap> {
 #[test]
 fn nothing_is_lost_in_silence() {
     let (mut heard, mut unheard) = (0, 0);
-    for seed in 0..3_000 {
+    for seed in 0..300 {
         let mut world = World::new(seed);
         for _ in 0..400 {
             world.step();
@@ -350,7 +350,7 @@ fn nothing_is_lost_in_silence() {
         }
         unheard += world.unheard;
     }
-    assert!(heard > 1_000 && unheard > 1_000, "{heard} {unheard}");
+    assert!(heard > 500 && unheard > 500, "{heard} {unheard}");
 }
 
 /// A subscriber who arrives while a slot moves waits a moment instead of getting an error; what nobody had is not asked
