@@ -11,11 +11,12 @@ from harness import Gyre, Wire, eventually, running
 from harness.checker import Follower, Publisher, judge
 from harness.cluster import Cluster
 from harness.redis import RedisServer
-from harness.several import QUICK, on_redis, several, works
+from harness.several import on_redis, several, works
 
 BACK_WITHIN_S = 15
 PARTITIONS = 16
-CHANGES = {"client": {**QUICK["client"], "channel_limit": 2000}}
+# Positions are not looked at while a test runs: what was missed must come by the new subscriptions.
+CHANGES = {"client": {"channel_limit": 2000}}
 
 
 @pytest.fixture(scope="module")

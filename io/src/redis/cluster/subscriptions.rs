@@ -179,14 +179,9 @@ impl Subscriptions {
 
     /// It could not be sent, or was lost with its connection.
     pub(super) fn failed(&mut self, number: u64, was_sent: bool, events: &mut impl FnMut(Event)) {
-        let Some(ask) = self.forget(number) else { return };
-        if ask.begins
-            && let Some(hears) = self.slots.get_mut(&ask.slot)
-        {
-            hears.is_lost = true;
-            self.is_stirred = true;
+        if let Some(ask) = self.forget(number) {
+            events(Event::Failed(ask.token, was_sent));
         }
-        events(Event::Failed(ask.token, was_sent));
     }
 
     /// Once per turn, and after a node has said something.
