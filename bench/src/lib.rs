@@ -10,4 +10,5 @@ pub mod cpu;
 pub mod floor;
 pub mod instructions;
 pub mod million;
+pub mod redis;
 pub mod stats;

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use gyre_bench::{compare, floor, instructions, million};
+use gyre_bench::{compare, floor, instructions, million, redis};
 
 /// As in the product: its allocations are part of what is measured.
 #[global_allocator]
@@ -27,6 +27,8 @@ enum Tool {
     Compare(compare::Options),
     /// Hold a million connections, twice, and write the report
     Million(million::Options),
+    /// Measure nodes over a Redis of their own: publish, resubscribe, presence, latency, memory
+    Redis(redis::Options),
     /// The receiving process of `floor`
     #[command(hide = true)]
     Drain(floor::DrainOptions),
@@ -45,6 +47,7 @@ fn main() -> anyhow::Result<()> {
         Tool::Instructions(options) => instructions::run(&options),
         Tool::Compare(options) => compare::run(&options),
         Tool::Million(options) => million::run(&options),
+        Tool::Redis(options) => redis::run(&options),
         Tool::Floor(options) => floor::run(&options),
         Tool::Drain(options) => floor::drain(&options),
         Tool::Case { name, rounds } => instructions::run_case(&name, rounds),

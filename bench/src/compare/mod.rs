@@ -5,7 +5,7 @@
 //! is no result at all. Blocks throughout; what is measured happens in other processes.
 
 pub(crate) mod plan;
-mod record;
+pub(crate) mod record;
 mod report;
 mod run;
 pub(crate) mod server;

@@ -9,10 +9,10 @@ use serde::Deserialize;
 /// What `gyre-loadtest --json` writes; see its `record.rs`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Record {
-    pub(super) measured: Measured,
-    pub(super) latencies: BTreeMap<String, Latency>,
-    pub(super) verdict: Verdict,
+pub(crate) struct Record {
+    pub(crate) measured: Measured,
+    pub(crate) latencies: BTreeMap<String, Latency>,
+    pub(crate) verdict: Verdict,
     seconds: Vec<Second>,
 }
 
@@ -24,7 +24,7 @@ struct Second {
 
 impl Record {
     /// CPU time of the generator itself.
-    pub(super) fn generator_cpu(&self) -> Duration {
+    pub(crate) fn generator_cpu(&self) -> Duration {
         let total_us = self.seconds.iter().map(|second| second.generator_cpu_us).max().unwrap_or(0);
         Duration::from_micros(total_us)
     }
@@ -32,7 +32,7 @@ impl Record {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Measured {
+pub(crate) struct Measured {
     seconds: f64,
     published: u64,
     delivered: u64,
@@ -44,7 +44,7 @@ pub(super) struct Measured {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Latency {
+pub(crate) struct Latency {
     count: u64,
     p50: u64,
     p99: u64,
@@ -54,16 +54,16 @@ pub(super) struct Latency {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Verdict {
-    pub(super) violations: Vec<String>,
-    pub(super) generator_saturated: bool,
+pub(crate) struct Verdict {
+    pub(crate) violations: Vec<String>,
+    pub(crate) generator_saturated: bool,
 }
 
 /// A figure of a run. Less is better, except for rates.
-pub(super) struct Metric {
-    pub(super) name: &'static str,
-    pub(super) unit: &'static str,
-    pub(super) more_is_better: bool,
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) more_is_better: bool,
     of: fn(&Record) -> Option<f64>,
 }
 
@@ -97,7 +97,7 @@ const fn metric(name: &'static str, unit: &'static str, of: fn(&Record) -> Optio
 }
 
 impl Metric {
-    pub(super) fn named(name: &str) -> Result<&'static Self> {
+    pub(crate) fn named(name: &str) -> Result<&'static Self> {
         let found = METRICS.iter().find(|metric| metric.name == name);
         found.with_context(|| {
             let names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
@@ -106,7 +106,7 @@ impl Metric {
     }
 
     /// `None` when the run has not measured it.
-    pub(super) fn of(&self, record: &Record) -> Option<f64> {
+    pub(crate) fn of(&self, record: &Record) -> Option<f64> {
         (self.of)(record)
     }
 }

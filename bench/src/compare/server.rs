@@ -73,7 +73,7 @@ impl Drop for Running {
 }
 
 /// Starts a process on one CPU: it inherits the CPUs of the thread that starts it.
-pub(super) fn spawn(command: &mut Command, on: Option<usize>) -> Result<Child> {
+pub(crate) fn spawn(command: &mut Command, on: Option<usize>) -> Result<Child> {
     let start = move || -> Result<Child> {
         if let Some(on) = on {
             cpu::pin(on)?;
@@ -84,7 +84,7 @@ pub(super) fn spawn(command: &mut Command, on: Option<usize>) -> Result<Child> {
 }
 
 /// Runs a process on one CPU to its end.
-pub(super) fn run(command: &mut Command, on: Option<usize>) -> Result<ExitStatus> {
+pub(crate) fn run(command: &mut Command, on: Option<usize>) -> Result<ExitStatus> {
     Ok(spawn(command, on)?.wait()?)
 }
 
