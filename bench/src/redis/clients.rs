@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -57,11 +58,17 @@ impl Crowd {
         Ok(Self { clients: clients.context("cannot connect a client")? })
     }
 
-    /// Each client subscribes to channels `each * client ..`, counted from `from`, all below `to`.
-    pub(super) fn subscribe(&mut self, bench: &Bench, name: impl Fn(usize) -> String, per_client: Range) -> Result<()> {
+    /// Each of some clients subscribes to the channels with these numbers; `name` gets client and number.
+    pub(super) fn subscribe(
+        &mut self,
+        bench: &Bench,
+        clients: Range<usize>,
+        numbers: Range<usize>,
+        name: impl Fn(usize, usize) -> String,
+    ) -> Result<()> {
         let mut pumped = Instant::now();
-        for at in 0..self.clients.len() {
-            let names: Vec<String> = (per_client.start..per_client.end).map(|n| name(at * per_client.of + n)).collect();
+        for at in clients {
+            let names: Vec<String> = numbers.clone().map(|number| name(at, number)).collect();
             for batch in names.chunks(BATCH) {
                 bench.go_on()?;
                 self.clients[at].subscribe(batch)?;
@@ -92,14 +99,6 @@ impl Crowd {
             std::thread::sleep(left.min(PUMP_INTERVAL));
         }
     }
-}
-
-/// Channels `start .. end` of the `of` that belong to each client.
-#[derive(Clone, Copy)]
-pub(super) struct Range {
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) of: usize,
 }
 
 impl Client {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Bench;
-use super::clients::{Crowd, Range};
+use super::clients::Crowd;
 use super::node::Node;
 use super::server::Redis;
 use super::table::{Goal, Row, Table};
@@ -61,23 +61,16 @@ fn costs(bench: &mut Bench, with_redis: bool, namespace: &str) -> Result<Costs> 
     let clients = bench.size(CLIENTS, 10);
     let redis = if with_redis { Some(Redis::start(bench)?) } else { None };
     let node = Node::start(bench, redis.as_ref())?;
-    let mut first = Crowd::connect(node.port, clients)?;
-    let mut second = Crowd::connect(node.port, clients)?;
-    let name = |number: usize| format!("{namespace}:room-{number:06}");
+    // The second half has a channel each with one of the first half.
+    let (first, second, all) = (0..clients, clients..2 * clients, 0..2 * clients);
+    let mut crowd = Crowd::connect(node.port, 2 * clients)?;
+    let name = |client, number| format!("{namespace}:room-{:06}", client % clients * MANY + number);
     let settle = if bench.short { Duration::from_millis(500) } else { SETTLE };
     let mut sizes = [0.0; 3];
-    for (step, size) in sizes.iter_mut().enumerate() {
-        match step {
-            0 => {
-                first.subscribe(bench, name, Range { start: 0, end: FEW, of: MANY })?;
-                second.subscribe(bench, name, Range { start: 0, end: FEW, of: MANY })?;
-            }
-            1 => first.subscribe(bench, name, Range { start: FEW, end: MANY, of: MANY })?,
-            _ => second.subscribe(bench, name, Range { start: FEW, end: MANY, of: MANY })?,
-        }
-        second.pump(|_| {})?;
-        first.rest(bench, settle)?;
-        second.pump(|_| {})?;
+    let steps = [(all, 0..FEW), (first, FEW..MANY), (second, FEW..MANY)];
+    for ((who, numbers), size) in steps.into_iter().zip(&mut sizes) {
+        crowd.subscribe(bench, who, numbers, name)?;
+        crowd.rest(bench, settle)?;
         *size = node.resident_bytes()? as f64;
     }
     let more = (clients * (MANY - FEW)) as f64;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::Bench;
-use super::clients::{Crowd, Range};
+use super::clients::Crowd;
 use super::node::Node;
 use super::server::Redis;
 use super::table::{Goal, Row, Table};
@@ -54,9 +54,9 @@ fn rounds(bench: &mut Bench, namespace: &str, clients: usize) -> Result<Figures>
     let redis = Redis::start(bench)?;
     let node = Node::start(bench, Some(&redis))?;
     let mut crowd = Crowd::connect(node.port, clients)?;
-    let name = |number| format!("{namespace}:room-{number:06}");
+    let name = |client, number| format!("{namespace}:room-{:06}", client * PER_CLIENT + number);
     let begin = Instant::now();
-    crowd.subscribe(bench, name, Range { start: 0, end: PER_CLIENT, of: PER_CLIENT })?;
+    crowd.subscribe(bench, 0..clients, 0..PER_CLIENT, name)?;
     println!("  {} subscriptions in {:.1} s", clients * PER_CLIENT, begin.elapsed().as_secs_f64());
     crowd.rest(bench, Duration::from_secs(3))?;
     let mut figures = Figures::default();

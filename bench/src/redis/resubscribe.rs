@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 
 use super::Bench;
 use super::api::Api;
-use super::clients::{Crowd, Range};
+use super::clients::Crowd;
 use super::node::{Node, PREFIX};
 use super::resp::{Resp, Value, encode};
 use super::server::Redis;
@@ -33,7 +33,7 @@ pub(super) fn measure(bench: &mut Bench, table: &mut Table) -> Result<()> {
     let mut api = Api::connect(node.port)?;
     let mut crowd = Crowd::connect(node.port, CLIENTS)?;
     let per_client = channels / CLIENTS;
-    crowd.subscribe(bench, name, Range { start: 0, end: per_client, of: per_client })?;
+    crowd.subscribe(bench, 0..CLIENTS, 0..per_client, |client, number| name(client * per_client + number))?;
     let names: Vec<String> = (0..channels).map(name).collect();
     let mut asker = redis.client()?;
     let (mut subscribed, mut delivered, mut bare, mut cpu) = (vec![], vec![], vec![], vec![]);
