@@ -161,7 +161,7 @@ impl Remote {
         }
         let is_positioned = entering.position.is_some();
         if let Some((client, info)) = member {
-            self.add_member(&name, client, Arc::clone(&info));
+            self.add_member(&name, client, &info);
             self.ask(&name, Asked::Step(number), StoreCall::Enter(client, &info), out, resolved);
         }
         if is_positioned {

@@ -1,11 +1,9 @@
 //! The node's own members: their presence entries are renewed well before they run out, spread over the interval, and
 //! taken out when they leave. Those of a node that died run out by themselves.
 
-use std::sync::Arc;
-
 use gyre_proto::client::ClientInfo;
-use hashbrown::HashMap;
 
+use super::roster::{Member, Roster};
 use super::{Remote, UnsubscribeCall};
 use crate::outlet::Outlet;
 use crate::session::ClientId;
@@ -35,21 +33,20 @@ const LOOKS_FACTOR: u64 = 4;
 const LOOKS_MIN: u64 = 1024;
 
 impl Remote {
-    pub(super) fn add_member(&mut self, name: &str, client: ClientId, info: Arc<ClientInfo>) {
+    pub(super) fn add_member(&mut self, name: &str, client: ClientId, info: &ClientInfo) {
         let Some(id) = self.channels.find(name) else { return };
-        let hasher = &self.hasher;
-        let members = &mut self.channels[id].members;
-        let members = members.get_or_insert_with(|| Box::new(HashMap::with_hasher(hasher.clone())));
-        self.refresh.members += u64::from(members.insert(client, info).is_none());
+        let is_new = Roster::enter(&mut self.channels[id].members, client, Member::new(info), &self.hasher);
+        self.refresh.members += u64::from(is_new);
     }
 
     /// A member has other info from now on.
-    pub(super) fn renew(&mut self, name: &str, client: ClientId, info: Arc<ClientInfo>, out: &mut dyn Outlet) {
+    pub(super) fn renew(&mut self, name: &str, client: ClientId, info: &ClientInfo, out: &mut dyn Outlet) {
         let Some(id) = self.channels.find(name) else { return };
-        let known = self.channels[id].members.as_mut().and_then(|members| members.get_mut(&client));
-        let Some(known) = known else { return };
-        *known = Arc::clone(&info);
-        self.tell(name, StoreCall::Enter(client, &info), out);
+        let members = &mut self.channels[id].members;
+        if members.as_ref().is_some_and(|members| members.has(client)) {
+            Roster::enter(members, client, Member::new(info), &self.hasher);
+            self.tell(name, StoreCall::Enter(client, info), out);
+        }
     }
 
     /// A subscriber has gone, or will not come after all.
@@ -60,12 +57,11 @@ impl Remote {
         }
         let Some(id) = self.channels.find(name) else { return };
         let channel = &mut self.channels[id];
-        if let (Some(client), Some(members)) = (call.client, &mut channel.members)
-            && let Some(info) = members.remove(&client)
+        if let Some(client) = call.client
+            && let Some(member) = Roster::leave(&mut channel.members, client)
         {
-            channel.members.take_if(|members| members.is_empty());
             self.refresh.members -= 1;
-            self.tell(name, StoreCall::Exit(client, &info.user), out);
+            self.tell(name, StoreCall::Exit(client, &member.user), out);
         }
         if let Some(info) = call.leave {
             self.tell(name, StoreCall::Leave(&info), out);
@@ -108,14 +104,14 @@ impl Remote {
             }
             let channel = self.channels.get(self.refresh.cursor);
             if let Some((channel, members)) = channel.and_then(|channel| Some((channel, channel.members.as_ref()?))) {
-                for (client, info) in members.iter().skip(self.refresh.renewed).take(due) {
+                members.each(self.refresh.renewed, due, |client, info| {
                     let ticket = self.next_ticket;
                     self.next_ticket += 1;
                     // Not taken: the next round tries again, and entries live for more than one.
-                    out.store(ticket, &channel.name, StoreCall::Enter(*client, info));
+                    out.store(ticket, &channel.name, StoreCall::Enter(client, info));
                     self.refresh.renewed += 1;
                     due -= 1;
-                }
+                });
                 if self.refresh.renewed < members.len() {
                     continue;
                 }

@@ -7,11 +7,12 @@
 mod enter;
 mod hearing;
 mod members;
+mod roster;
 
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use gyre_proto::client::{ClientInfo, Publication};
+use gyre_proto::client::Publication;
 use gyre_proto::ids::CoreId;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -25,10 +26,10 @@ use crate::message::{
 };
 use crate::outlet::Outlet;
 use crate::position::{Epoch, Position};
-use crate::session::ClientId;
 use crate::store::{Heard, StoreCall, StorePublish, StoreRead, StoreReply, Ticket};
 use enter::Entering;
 use hearing::Hearing;
+use roster::Roster;
 
 /// A channel with subscribers on this node, or with calls on their way.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ struct RemoteChannel {
     /// Subscribers on their way in, and what was heard meanwhile.
     entering: Option<Box<enter::AtTheDoor>>,
     /// Members of this node.
-    members: Option<Box<HashMap<ClientId, Arc<ClientInfo>, FixedState>>>,
+    members: Option<Box<Roster>>,
 }
 
 impl Named for RemoteChannel {
@@ -177,7 +178,7 @@ impl Remote {
             HomeCall::Subscribe(call) => self.enter(caller, name, call, out, &mut resolved),
             HomeCall::Unsubscribe(call) => self.leave(name, call, out),
             HomeCall::Join(info) => self.tell(name, StoreCall::Join(&info), out),
-            HomeCall::Renew(client, info) => self.renew(name, client, info, out),
+            HomeCall::Renew(client, info) => self.renew(name, client, &info, out),
             HomeCall::Publish(call) => self.publish(caller, name, &call, out, &mut resolved),
             HomeCall::History(call) => self.history(caller, name, &call, out, &mut resolved),
             HomeCall::HistoryRemove => {
