@@ -78,7 +78,8 @@ fn configuration(port: u16, redis: Option<u16>, presence_interval_s: u64) -> Str
         let history = format!("history_size = {size}\nhistory_ttl = \"{ttl_s}s\"\nforce_recovery = true\n");
         format!(
             "[[channel.namespaces]]\nname = \"{name}\"\nallow_subscribe_for_client = true\n\
-             allow_subscribe_for_anonymous = true\npresence = {has_presence}\n{}",
+             allow_subscribe_for_anonymous = true\nallow_publish_for_client = true\n\
+             allow_publish_for_anonymous = true\npresence = {has_presence}\n{}",
             if has_history { &*history } else { "" }
         )
     };

@@ -1,5 +1,8 @@
-//! Publications with history: the server API of a node, flat out, beside redis-benchmark calling the same script with the
+//! Publications with history into one channel: a node, flat out, beside redis-benchmark calling the same script with the
 //! same keys, arguments and sizes, with as many calls in flight. In turns.
+//!
+//! HTTP answers the calls of a connection one after the other, so only as many are in flight as there are connections,
+//! however many are written ahead; publications of a client are not held up by those before them.
 
 use anyhow::{Context, Result, ensure};
 use gyre_engine::scripts::{Key, Keys, Script, Tagging};
@@ -10,8 +13,15 @@ use super::server::{Benchmark, Redis};
 use super::table::{Goal, Row, Table};
 use crate::compare::record::{Metric, Record};
 
+/// Of redis-benchmark: 128 calls in flight.
 const CONNECTIONS: usize = 8;
 const PIPELINE: usize = 16;
+/// What publishes into a node: its name, `--via`, connections, calls in flight on each.
+const WAYS: [(&str, &str, usize, usize); 3] = [
+    ("server API, 128 connections", "http", CONNECTIONS * PIPELINE, 1),
+    ("server API, 8 connections, 16 calls ahead", "http", CONNECTIONS, PIPELINE),
+    ("clients, 8 connections, 16 in flight", "ws", CONNECTIONS, PIPELINE),
+];
 /// Bytes of data, and of the Publication around it: tag, two bytes of length.
 const DATA: usize = 128;
 const PUBLICATION: usize = DATA + 3;
@@ -32,22 +42,24 @@ pub(super) fn measure(bench: &mut Bench, table: &mut Table) -> Result<()> {
     let redis = Redis::start(bench)?;
     let node = Node::start(bench, Some(&redis))?;
     redis.client()?.ask(&["SCRIPT", "LOAD", Script::Publish.text()])?;
-    let (mut one, mut many, mut reference) = (Figures::default(), Figures::default(), Figures::default());
+    let (mut ways, mut reference) = (WAYS.map(|_| Figures::default()), Figures::default());
     for round in 0..bench.rounds {
         // A B B A: what drifts is spread over both.
-        if round % 2 == 0 {
-            by_node(bench, &redis, &node, 1, &mut one)?;
+        let is_first = round % 2 == 0;
+        if is_first {
             by_benchmark(bench, &redis, &mut reference)?;
-        } else {
-            by_benchmark(bench, &redis, &mut reference)?;
-            by_node(bench, &redis, &node, 1, &mut one)?;
         }
-        by_node(bench, &redis, &node, 1000, &mut many)?;
+        for (way, figures) in ways.iter_mut().enumerate() {
+            by_node(bench, &redis, &node, way, figures)?;
+        }
+        if !is_first {
+            by_benchmark(bench, &redis, &mut reference)?;
+        }
     }
     let against = |values: &[f64]| Some(("redis-benchmark", values.to_vec()));
-    for (figures, channels) in [(one, "one channel"), (many, "1,000 channels")] {
+    for (figures, (way, ..)) in ways.into_iter().zip(WAYS) {
         let row = |what: &str, unit, values, reference, goal| Row {
-            what: format!("publish with history, {channels}: {what}"),
+            what: format!("publish with history, {way}: {what}"),
             unit,
             values,
             reference,
@@ -60,17 +72,17 @@ pub(super) fn measure(bench: &mut Bench, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-fn by_node(bench: &Bench, redis: &Redis, node: &Node, channels: usize, figures: &mut Figures) -> Result<()> {
-    let (connections, pipeline) = (CONNECTIONS.to_string(), PIPELINE.to_string());
-    let (channels, size) = (channels.to_string(), DATA.to_string());
+fn by_node(bench: &Bench, redis: &Redis, node: &Node, way: usize, figures: &mut Figures) -> Result<()> {
+    let (_, via, connections, pipeline) = WAYS[way];
+    let (connections, pipeline, size) = (connections.to_string(), pipeline.to_string(), DATA.to_string());
     let (warmup, duration) = if bench.short { ("500ms", "1s") } else { ("2s", "10s") };
-    let args = ["publish", "--via", "http", "--connections", &connections, "--pipeline", &pipeline]
+    let args = ["publish", "--via", via, "--connections", &connections, "--pipeline", &pipeline]
         .into_iter()
-        .chain(["--channels", &channels, "--size", &size, "--prefix", "hist:c", "--cores", "1"])
+        .chain(["--channels", "1", "--size", &size, "--prefix", "hist:c", "--cores", "1"])
         .chain(["--warmup", warmup, "--duration", duration])
         .collect::<Vec<_>>();
     let (cpu, calls) = (redis.cpu()?, redis.calls("evalsha")?);
-    let record = bench.load(&format!("publish-{channels}"), node, node, &args)?;
+    let record = bench.load(&format!("publish-{way}"), node, node, &args)?;
     let (cpu, calls) = (redis.cpu()? - cpu, redis.calls("evalsha")? - calls);
     ensure!(calls > 0, "nothing was published");
     figures.rate.push(metric(&record, "publications per second")?);
