@@ -10,7 +10,7 @@ import pytest
 from harness import Gyre, Wire, eventually, running
 from harness.checker import Follower, Publisher, judge
 from harness.cluster import Cluster
-from harness.redis import RedisServer
+from harness.redis import RedisServer, version
 from harness.several import on_redis, several, works
 
 BACK_WITHIN_S = 15
@@ -19,9 +19,15 @@ PARTITIONS = 16
 CHANGES = {"client": {"channel_limit": 2000}}
 
 
+HAS_IT = version() >= (7, 0)
+LACKS_IT = "Redis before 7.0 has no sharded Pub/Sub"
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """Three primaries, a replica for each. Tests leave it whole."""
+    if not HAS_IT:
+        pytest.skip(LACKS_IT)
     with Cluster(replicas=1) as started:
         yield started
 
@@ -39,7 +45,9 @@ def pair(cluster):
 
 def slot_of(cluster, channel):
     """The slot of the stream of a channel, which is that of its messages."""
-    found = {cluster.slot(key) for keys in cluster.keys().values() for key in keys if re.search(rf"\.\{{\d+\}}\.{channel}$", key)}
+    found = {
+        cluster.slot(key) for keys in cluster.keys().values() for key in keys if re.search(rf"\.\{{\d+\}}\.{channel}$", key)
+    }
     assert len(found) == 1, f"keys of {channel} are in slots {found}"
     return found.pop()
 
@@ -104,7 +112,9 @@ def test_presence_is_spread_by_channel(pair, cluster, fresh):
 @pytest.mark.parametrize("partitions", [16, 64])
 def test_precomputed_tags(cluster, fresh, partitions):
     # One server would carry most of the messages.
-    changes = in_partitions(cluster, partitions, use_precomputed_partition_tags=True, group_sharded_pub_sub_by_node=True, prefix="even")
+    changes = in_partitions(
+        cluster, partitions, use_precomputed_partition_tags=True, group_sharded_pub_sub_by_node=True, prefix="even"
+    )
     names = [f"{fresh('recovery')}.{n}" for n in range(partitions * 20)]
     with several(2, changes) as (one, two), Wire.connected(two) as wire:
         for name in names:
@@ -202,6 +212,7 @@ def test_killed_connections(pair, cluster, fresh):
         assert not any(follower.closes for follower in followers)
 
 
+@pytest.mark.skipif(not HAS_IT, reason=LACKS_IT)
 def test_death_of_a_primary(fresh):
     # The channels of a third of all partitions would stay dead, or take the others with them.
     prefix = fresh("recovery")
@@ -253,7 +264,7 @@ def test_what_cannot_be(options, said):
 def test_servers_that_are_too_old(tmp_path):
     # Every publication would be refused, one by one.
     (tmp_path / "old.conf").write_text('rename-command SPUBLISH ""\n')
-    with Cluster(include=tmp_path / "old.conf") as cluster:
+    with Cluster(**({"include": tmp_path / "old.conf"} if HAS_IT else {})) as cluster:
         node = Gyre(in_partitions(cluster))
         try:
             assert node.spawn().exit_code() == 1
