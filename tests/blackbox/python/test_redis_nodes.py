@@ -53,7 +53,8 @@ def test_J20_acts_reach_the_clients_of_other_nodes(pair, fresh):
     with Wire.connected(two, user) as wire, Wire.connected(two, user) as spared, Wire.connected(two, "9") as other:
         for each in (wire, other):
             each.subscribe(channel)
-        assert wire.push("join") and wire.push("join") and other.push("join")
+            assert each.push("join")["join"]["info"]["client"] == each.session["client"]
+        assert wire.push("join")
         assert one.api("unsubscribe", user=user, channel=channel) == {}
         assert wire.push("unsubscribe")["unsubscribe"] == {"code": 2000, "reason": "server unsubscribe"}
         assert other.push("leave")["leave"]["info"]["user"] == user
