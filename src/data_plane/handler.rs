@@ -105,7 +105,7 @@ impl CoreHandler {
         }
     }
 
-    /// What Redis has said, and what it was not asked in vain.
+    /// Connections to Redis, and what has come on them for the engine and the control thread.
     fn turn_of_store(&mut self, driver: &mut Driver) {
         {
             let mut store = self.core.store.borrow_mut();

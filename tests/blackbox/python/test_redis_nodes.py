@@ -5,7 +5,6 @@ import signal
 import pytest
 from harness import Wire, eventually, free_port, running
 from harness.checker import Follower, Publisher, judge
-from harness.node import API_KEY
 from harness.several import QUICK, on_redis, several
 from harness.wire import offsets
 
@@ -72,8 +71,6 @@ def test_J20_subscribe_and_refresh_on_the_other_node(pair, fresh, method):
     # A backend that adds users to groups or prolongs sessions would need to know their node.
     one, two = pair
     user, channel = fresh(), fresh("open")
-    if one.http("POST", f"/api/{method}", "{}", {"X-API-Key": API_KEY})[0] == 404:
-        pytest.skip(f"the server API has no {method} yet")
     with Wire.connected(two, user) as wire:
         if method == "subscribe":
             assert one.api("subscribe", user=user, channel=channel) == {}
