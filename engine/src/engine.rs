@@ -15,6 +15,7 @@ use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 
 use crate::acts::Acts;
+use crate::backend::{BackendAsker, BackendReply};
 use crate::calls::Homes;
 use crate::counters::Counters;
 use crate::home::Home;
@@ -299,6 +300,11 @@ impl Engine {
             Message::GiveSeatBack(user) => self.free_seat(&user),
             Message::Rules(rules) => self.rules = rules,
         }
+    }
+
+    /// A backend has answered. Replies to reservations that are gone are dropped.
+    pub fn backend_answered(&mut self, asker: BackendAsker, reply: BackendReply, out: &mut dyn Outlet) {
+        let _ = (asker, reply, out);
     }
 
     /// Sessions of this core, connected or not.

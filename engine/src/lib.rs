@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 mod acts;
+pub mod backend;
 mod by_name;
 mod calls;
 mod chunks;

@@ -7,6 +7,7 @@ use gyre_proto::Encoding;
 use gyre_proto::codes::Disconnect;
 use gyre_proto::ids::{ConnId, CoreId};
 
+use crate::backend::{BackendAsker, BackendCall};
 use crate::message::{CallId, HomeReply, Message, SurveyReply};
 use crate::store::{StoreCall, Ticket};
 
@@ -36,6 +37,9 @@ pub trait Outlet {
     /// Otherwise one [`crate::Engine::stored`] follows, never from inside this call. Only called where the store keeps
     /// the channels ([`crate::EngineOptions::is_stored`]).
     fn store(&mut self, ticket: Ticket, channel: &str, call: StoreCall<'_>) -> bool;
+    /// Asks a backend. One [`crate::Engine::backend_answered`] follows, never from inside this call, also when nobody can be
+    /// reached.
+    fn backend(&mut self, asker: BackendAsker, call: Box<BackendCall>);
     /// Whether other cores cannot keep up with this one; new publications are refused then.
     fn is_congested(&self) -> bool;
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gyre_engine::Counts;
+use gyre_engine::backend::BackendReply;
 use gyre_engine::rules::Rules;
 use gyre_io::mesh::Port;
 use tokio::net::unix::pipe;
@@ -162,6 +163,13 @@ impl Control {
                     self.tell(usize::from(core.0), page);
                 }
                 ToControl::Drained => self.drained += 1,
+                ToControl::Backend { core, asker, .. } => {
+                    let reply = Box::new(BackendReply::Failed);
+                    self.tell(usize::from(core.0), FromControl::Backend { asker, reply });
+                }
+                ToControl::StateEvents { core, number, .. } => {
+                    self.tell(usize::from(core.0), FromControl::StateTold { number, ok: false });
+                }
                 ToControl::Doubt(shard) => {
                     if let Some(discovery) = &self.discovery {
                         discovery.doubt(shard);
@@ -189,7 +197,12 @@ impl Control {
                 let nodes = Box::new(nodes.others().cloned().collect());
                 self.tell(usize::from(core.0), FromControl::Nodes { call, nodes });
             }
-            ToControl::Snapshot(_) | ToControl::Scrape { .. } | ToControl::Drained | ToControl::Doubt(_) => {}
+            ToControl::Snapshot(_)
+            | ToControl::Scrape { .. }
+            | ToControl::Drained
+            | ToControl::Doubt(_)
+            | ToControl::Backend { .. }
+            | ToControl::StateEvents { .. } => {}
         }
     }
 

@@ -172,6 +172,10 @@ impl CoreHandler {
                     self.core.tell_control(ToControl::Published { number, ok: false });
                 }
             }
+            FromControl::Backend { asker, reply } => self.core.with_driver(driver, |engine, hands| {
+                engine.backend_answered(asker, *reply, hands);
+            }),
+            FromControl::StateTold { .. } => {}
             FromControl::Shutdown => {
                 self.core.is_shutting_down.set(true);
                 driver.drain();

@@ -1,5 +1,6 @@
 //! The engine's outlet on a real core: frames go to the driver, messages to the mesh, answers to waiting HTTP tasks.
 
+use gyre_engine::backend::{BackendAsker, BackendCall};
 use gyre_engine::{CallId, FrameId, HomeReply, Message, Outlet, StoreCall, SurveyReply, Ticket};
 use gyre_io::mesh::Port;
 use gyre_io::{Driver, FrameKind};
@@ -8,10 +9,13 @@ use gyre_proto::codes::Disconnect;
 use gyre_proto::ids::{ConnId, CoreId};
 
 use super::calls::{Answer, Calls};
-use super::parcel::Parcel;
+use super::parcel::{Parcel, ToControl};
 use super::store::Store;
 
 pub(super) struct Hands<'a> {
+    pub(super) core: CoreId,
+    /// Where the control thread is in the mesh.
+    pub(super) control: usize,
     pub(super) driver: &'a mut Driver,
     pub(super) port: &'a mut Port<Parcel>,
     pub(super) calls: &'a mut Calls,
@@ -76,6 +80,10 @@ impl Outlet for Hands<'_> {
             self.driver.wake_within(std::time::Duration::ZERO);
         }
         is_taken
+    }
+
+    fn backend(&mut self, asker: BackendAsker, call: Box<BackendCall>) {
+        self.port.send(self.control, Parcel::ToControl(ToControl::Backend { core: self.core, asker, call }));
     }
 
     fn is_congested(&self) -> bool {

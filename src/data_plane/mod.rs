@@ -69,7 +69,12 @@ impl Core {
         let mut store = self.store.borrow_mut();
         let mut engine = self.engine.borrow_mut();
         engine.set_now(now(driver));
-        act(&mut engine, &mut Hands { driver, port: &mut port, calls: &mut calls, store: store.as_mut() })
+        let control = usize::from(self.settings.cores);
+        let core = self.id;
+        act(
+            &mut engine,
+            &mut Hands { core, control, driver, port: &mut port, calls: &mut calls, store: store.as_mut() },
+        )
     }
 
     /// Asks the home core of a channel and waits for its answer. `None` = the answer was of another kind, a bug.

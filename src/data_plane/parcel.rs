@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use globset::GlobBuilder;
+use gyre_engine::backend::{BackendAsker, BackendCall, BackendReply, ProxyId, StateEvent};
 use gyre_engine::rules::Rules;
 use gyre_engine::{Act, CallId, Counters, Counts, Message, SurveyReply, SurveyWhat};
 use gyre_io::DriverStats;
@@ -52,6 +53,10 @@ pub(crate) enum ToControl {
     FromNodes(Box<[u8]>),
     /// From core 0: what came of [`FromControl::Publish`].
     Published { number: u64, ok: bool },
+    /// Answered by [`FromControl::Backend`].
+    Backend { core: CoreId, asker: BackendAsker, call: Box<BackendCall> },
+    /// Answered by [`FromControl::StateTold`].
+    StateEvents { core: CoreId, number: u64, batch: Box<StateBatch> },
 }
 
 #[derive(Debug)]
@@ -75,8 +80,19 @@ pub(crate) enum FromControl {
     Act(Arc<Act>),
     /// To core 0: another node asks all cores.
     Survey { number: u64, what: Box<SurveyWhat> },
+    /// Answer to [`ToControl::Backend`].
+    Backend { asker: BackendAsker, reply: Box<BackendReply> },
+    /// Answer to [`ToControl::StateEvents`]: whether the backend has taken them.
+    StateTold { number: u64, ok: bool },
     /// To core 0: a message to other nodes. Answered by [`ToControl::Published`].
     Publish { number: u64, message: Box<ToNodes> },
+}
+
+/// Changes of channels' states, in order, for one backend.
+#[derive(Debug)]
+pub(crate) struct StateBatch {
+    pub(crate) proxy: ProxyId,
+    pub(crate) events: Vec<StateEvent>,
 }
 
 /// A message to other nodes.

@@ -1,5 +1,6 @@
 //! The configuration in the form that the cores read it: rules, origins, paths, keys. Made once, shared by all cores.
 
+pub(crate) mod proxies;
 pub(crate) mod redis;
 mod rules;
 mod store;

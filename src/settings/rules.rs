@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use gyre_engine::rules::{self, ChannelOptions, ChannelSyntax, ClientRules, DataFormat, PersonalChannel, Rules};
+use gyre_engine::rules::{
+    self, ChannelOptions, ChannelProxies, ChannelSyntax, ClientProxies, ClientRules, DataFormat, PersonalChannel,
+    RecoveryMode, RpcRules, Rules,
+};
 use gyre_engine::token::{TokenOptions, Verifier, Verifiers};
 
 use crate::config::types::{self, Channel, Client, Config, Token};
@@ -26,6 +29,8 @@ pub(crate) fn rules(config: &Config) -> anyhow::Result<Rules> {
         history_meta_ttl_s: config.channel.history_meta_ttl.as_secs(),
         client: client(&config.client),
         tokens: verifiers(&config.client)?,
+        proxies: ClientProxies::default(),
+        rpc: RpcRules::default(),
     };
     rules.validate().map_err(|what| anyhow!(what))?;
     Ok(rules)
@@ -66,6 +71,10 @@ fn channel_options(options: &types::ChannelOptions) -> anyhow::Result<ChannelOpt
         allow_history_for_subscriber: options.allow_history_for_subscriber,
         allow_history_for_anonymous: options.allow_history_for_anonymous,
         allow_user_limited_channels: options.allow_user_limited_channels,
+        recovery_mode: RecoveryMode::default(),
+        auto_cache_recover: false,
+        proxies: ChannelProxies::default(),
+        state: None,
         channel_regex: channel_regex.map_err(|error| anyhow!("channel_regex: {error}"))?,
         publication_data_format: data_format(options.publication_data_format),
     })

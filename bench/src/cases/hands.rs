@@ -2,6 +2,7 @@
 //!
 //! Cheap on purpose, so that what is measured is the engine. The palette is an index, an outbox is a number.
 
+use gyre_engine::backend::{BackendAsker, BackendCall};
 use gyre_engine::{CallId, FrameId, HomeReply, Message, Outlet, StoreCall, SurveyReply, Ticket};
 use gyre_proto::Encoding;
 use gyre_proto::codes::Disconnect;
@@ -46,6 +47,8 @@ impl Outlet for Hands {
     fn store(&mut self, _ticket: Ticket, _channel: &str, _call: StoreCall<'_>) -> bool {
         false
     }
+
+    fn backend(&mut self, _asker: BackendAsker, _call: Box<BackendCall>) {}
 
     fn is_congested(&self) -> bool {
         false

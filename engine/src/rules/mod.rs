@@ -20,12 +20,15 @@ pub use go_regex::go_regex;
 pub use grants::{Asked, Grants, Overrides, subscription_grants};
 pub use names::Resolved;
 pub use namespaces::Namespaces;
-pub use options::ChannelOptions;
+pub use options::{ChannelOptions, ChannelProxies, RecoveryMode, StateEvents};
 pub use permissions::{
     Requested, Source, connect_requested_channel, may_publish, may_read_history, may_read_presence,
     subscribe_without_token,
 };
 
+use hashbrown::HashMap;
+
+use crate::backend::ProxyId;
 use crate::token::Verifiers;
 
 /// Everything that the engine takes from the configuration.
@@ -43,6 +46,10 @@ pub struct Rules {
     pub client: ClientRules,
     /// Who may connect and subscribe.
     pub tokens: Verifiers,
+    /// Which backends are asked about connections.
+    pub proxies: ClientProxies,
+    /// What clients can call.
+    pub rpc: RpcRules,
 }
 
 impl Default for Rules {
@@ -55,8 +62,36 @@ impl Default for Rules {
             history_meta_ttl_s: 720 * 3600,
             client: ClientRules::default(),
             tokens: Verifiers::default(),
+            proxies: ClientProxies::default(),
+            rpc: RpcRules::default(),
         }
     }
+}
+
+/// Backends that are asked about connections, and what they may know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientProxies {
+    /// When a client comes without token.
+    pub connect: Option<ProxyId>,
+    /// When a connection is about to expire.
+    pub refresh: Option<ProxyId>,
+    /// Headers of connect commands that some proxy forwards, in lower case.
+    pub emulated_headers: Vec<Box<str>>,
+}
+
+/// Methods that clients can call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RpcRules {
+    /// Ends the namespace of a method at its first occurrence; empty = there are no namespaces.
+    pub namespace_boundary: String,
+    /// Who is asked for methods without namespace; `None` = nobody (108).
+    pub without_namespace: Option<ProxyId>,
+    /// By namespace; one that is not here is unknown (104).
+    pub namespaces: HashMap<Box<str>, Option<ProxyId>>,
+    /// Answered here, with nothing.
+    pub ping_method: Option<Box<str>>,
+    /// `update_user_status` is answered here.
+    pub has_user_status: bool,
 }
 
 /// How channel names are read. An empty marker switches its feature off.

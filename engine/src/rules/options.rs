@@ -3,6 +3,7 @@
 use regex::Regex;
 
 use super::DataFormat;
+use crate::backend::ProxyId;
 
 /// What is allowed and kept in the channels of one namespace. `Default` allows and keeps nothing.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,16 @@ pub struct ChannelOptions {
     pub force_recovery: bool,
     /// Clients may ask for recovery.
     pub allow_recovery: bool,
+
+    /// What recovery hands over.
+    pub recovery_mode: RecoveryMode,
+    /// Every subscription gets the latest publication, asked for or not.
+    pub auto_cache_recover: bool,
+
+    /// Backends that are asked or told.
+    pub proxies: ChannelProxies,
+    /// Told when its channels become occupied and vacated.
+    pub state: Option<StateEvents>,
 
     /// Users may subscribe without token.
     pub allow_subscribe_for_client: bool,
@@ -58,6 +69,40 @@ pub struct ChannelOptions {
     pub channel_regex: Option<Regex>,
     /// What publications must look like. Already the global setting where the namespace has none.
     pub publication_data_format: DataFormat,
+}
+
+/// See [`ChannelOptions::recovery_mode`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecoveryMode {
+    /// Everything that was missed.
+    #[default]
+    Stream,
+    /// The latest publication only.
+    Cache,
+}
+
+/// Which backend is asked about what; `None` = none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelProxies {
+    /// A client subscribes.
+    pub subscribe: Option<ProxyId>,
+    /// A client publishes.
+    pub publish: Option<ProxyId>,
+    /// A subscription has expired.
+    pub sub_refresh: Option<ProxyId>,
+    /// There is no publication to recover in [`RecoveryMode::Cache`].
+    pub cache_empty: Option<ProxyId>,
+}
+
+/// Which changes of state are told, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateEvents {
+    /// The backend.
+    pub proxy: ProxyId,
+    /// Of first subscribers.
+    pub occupied: bool,
+    /// Of channels left by their last subscriber.
+    pub vacated: bool,
 }
 
 impl ChannelOptions {

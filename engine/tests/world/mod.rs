@@ -9,6 +9,7 @@ pub(crate) mod store;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use gyre_engine::backend::{BackendAsker, BackendCall};
 use gyre_engine::rules::Rules;
 use gyre_engine::{
     Act, CallId, ClientId, Engine, EngineOptions, FrameId, HomeCall, HomeReply, Message, Now, Outlet, StoreCall,
@@ -46,6 +47,8 @@ pub(crate) struct Hands {
     pub(crate) has_store: bool,
     /// The connection for messages is down.
     pub(crate) is_deaf: bool,
+    /// Calls to backends that nobody has answered.
+    pub(crate) backend_calls: Vec<(BackendAsker, BackendCall)>,
 }
 
 impl Outlet for Hands {
@@ -91,6 +94,10 @@ impl Outlet for Hands {
             self.asked.push((ticket, channel.to_owned(), Call::of(call)));
         }
         is_taken
+    }
+
+    fn backend(&mut self, asker: BackendAsker, call: Box<BackendCall>) {
+        self.backend_calls.push((asker, *call));
     }
 
     fn is_congested(&self) -> bool {
