@@ -20,6 +20,7 @@ use crate::host_check;
 use crate::layout::Layout;
 use crate::logging;
 use crate::placement;
+use crate::settings::proxies::Proxies;
 use crate::settings::{self, Settings, StoreSettings};
 
 /// Runs a node until it is told to stop.
@@ -47,7 +48,8 @@ pub(crate) fn run(config: &Config, warnings: &[Warning]) -> ExitCode {
 fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     let topology = Topology::read(&Host::real(), &placement::affinity());
     let layout = Layout::new(&config.gyre.cores, config.gyre.reserved_cores, &topology)?;
-    let rules = Arc::new(settings::rules(config)?);
+    let proxies = Arc::new(Proxies::new(config)?);
+    let rules = Arc::new(settings::rules(config, &proxies)?);
     let settings = Arc::new(Settings::new(config, layout.cores(), rules)?);
     let store = StoreSettings::new(config)?;
     tracing::info!(
@@ -93,7 +95,8 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
         reload: Box::new(move || {
             let (config, warnings) = Config::load(sources.clone())?;
             warnings.iter().for_each(Warning::log);
-            settings::rules(&config)
+            proxies.check_unchanged(&Proxies::new(&config)?)?;
+            settings::rules(&config, &proxies)
         }),
     };
     control_plane::run(options, || {

@@ -2,6 +2,7 @@
 //! there is none, the warning says what to do.
 //! The modern name wins when both are there. Works on the file's tree before it is compared with the schema.
 
+use super::convert::is_zero;
 use super::file::put;
 use super::layers::join;
 use super::{Object, Warning};
@@ -28,8 +29,11 @@ const MOVED_IN_NAMESPACE: [(&str, &str); 2] =
     [("proxy_cache_empty", "cache_empty_proxy_enabled"), ("publish", "allow_publish_for_subscriber")];
 
 const NO_SOCKJS: &str = "SockJS is not supported; use WebSocket";
-const NO_PRIVATE_PROXY: &str = "a namespace has no proxy of its own; define it in channel.proxy or proxies, and turn it on \
-    with subscribe_proxy_enabled, publish_proxy_enabled and so on";
+/// Proxies that a namespace can have for itself.
+const PRIVATE_PROXIES: [&str; 5] = ["subscribe", "publish", "sub_refresh", "cache_empty", "state"];
+
+const NO_PRIVATE_PROXY: &str =
+    "a namespace's own proxy can be subscribe, publish, sub_refresh, cache_empty or state, and is an object";
 
 pub(super) fn apply(tree: &mut Object, warnings: &mut Vec<Warning>) {
     for (old, modern) in MOVED {
@@ -48,14 +52,28 @@ pub(super) fn apply(tree: &mut Object, warnings: &mut Vec<Warning>) {
         }
         !is_gone
     });
+    let mut proxies = Vec::new();
+    apply_to_channel(tree, warnings, &mut proxies);
+    if !proxies.is_empty()
+        && let Some(list) = tree.entry("proxies").or_insert_with(|| json!([])).as_array_mut()
+    {
+        list.extend(proxies);
+    }
+}
+
+fn apply_to_channel(tree: &mut Object, warnings: &mut Vec<Warning>, proxies: &mut Vec<Value>) {
     let Some(channel) = tree.get_mut("channel").and_then(Value::as_object_mut) else { return };
     if let Some(options) = channel.get_mut("without_namespace").and_then(Value::as_object_mut) {
         apply_to_options(options, "channel.without_namespace", warnings);
+        take_private_proxies(options, "channel.without_namespace", "without_namespace", warnings, proxies);
     }
     let namespaces = channel.get_mut("namespaces").and_then(Value::as_array_mut);
     for (at, item) in namespaces.into_iter().flatten().enumerate() {
         if let Some(options) = item.as_object_mut() {
-            apply_to_options(options, &format!("channel.namespaces.[{at}]"), warnings);
+            let path = format!("channel.namespaces.[{at}]");
+            apply_to_options(options, &path, warnings);
+            let name = options.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+            take_private_proxies(options, &path, &name, warnings, proxies);
         }
     }
 }
@@ -70,8 +88,39 @@ fn apply_to_options(options: &mut Object, path: &str, warnings: &mut Vec<Warning
     if options.contains_key("cache_empty_proxy_name") {
         options.entry("cache_empty_proxy_enabled").or_insert(json!(true));
     }
-    if options.shift_remove("proxy").is_some() {
-        warnings.push(Warning::GoneKey { key: join(path, "proxy"), advice: NO_PRIVATE_PROXY });
+}
+
+/// A namespace's own proxies become named ones, `<namespace>.<event>`, that it uses.
+fn take_private_proxies(
+    options: &mut Object,
+    path: &str,
+    namespace: &str,
+    warnings: &mut Vec<Warning>,
+    proxies: &mut Vec<Value>,
+) {
+    let Some(own) = options.shift_remove("proxy") else { return };
+    let path = join(path, "proxy");
+    let Value::Object(own) = own else {
+        return warnings.push(Warning::GoneKey { key: path, advice: NO_PRIVATE_PROXY });
+    };
+    for (event, proxy) in own {
+        let key = join(&path, &event);
+        let (true, Value::Object(mut proxy)) = (PRIVATE_PROXIES.contains(&&*event), proxy) else {
+            warnings.push(Warning::GoneKey { key, advice: NO_PRIVATE_PROXY });
+            continue;
+        };
+        let is_off = |enabled: &Value| is_zero(enabled) || *enabled == json!("false");
+        let is_on = proxy.shift_remove("enabled").is_none_or(|enabled| !is_off(&enabled));
+        let (switch, name_key) = (format!("{event}_proxy_enabled"), format!("{event}_proxy_name"));
+        if !is_on || options.contains_key(&name_key) {
+            continue;
+        }
+        let name = format!("{namespace}.{event}");
+        warnings.push(Warning::Note(format!("{key} is taken as proxy {name:?}; write it into proxies")));
+        proxy.insert("name".to_owned(), json!(name));
+        proxies.push(Value::Object(proxy));
+        options.entry(switch).or_insert(json!(true));
+        options.insert(name_key, json!(name));
     }
 }
 
@@ -126,7 +175,7 @@ mod tests {
     fn what_is_gone_is_explained() {
         let Value::Object(mut tree) = json!({
             "sockjs": true, "sockjs_heartbeat_delay": "25s",
-            "channel": {"namespaces": [{"name": "chat", "proxy": {"subscribe": {"enabled": true}}}]},
+            "channel": {"namespaces": [{"name": "chat", "proxy": {"subscribe": true}}]},
         }) else {
             unreachable!()
         };
@@ -136,7 +185,40 @@ mod tests {
         let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         assert_eq!(texts[0], "sockjs is ignored: SockJS is not supported; use WebSocket");
         assert!(texts[1].starts_with("sockjs_heartbeat_delay is ignored"), "{texts:?}");
-        assert!(texts[2].starts_with("channel.namespaces.[0].proxy is ignored: "), "{texts:?}");
-        assert!(texts[2].contains("subscribe_proxy_enabled"), "{texts:?}");
+        assert!(texts[2].starts_with("channel.namespaces.[0].proxy.subscribe is ignored: "), "{texts:?}");
+    }
+
+    /// Documents show a proxy inside of the namespace that uses it.
+    #[test]
+    fn private_proxies_get_a_name() {
+        let Value::Object(mut tree) = json!({
+            "proxies": [{"name": "other", "endpoint": "http://c"}],
+            "channel": {
+                "without_namespace": {"proxy": {"publish": {"endpoint": "http://b", "enabled": "false"}}},
+                "namespaces": [{"name": "chat", "proxy": {
+                    "subscribe": {"enabled": true, "endpoint": "http://a"},
+                    "publish": {"enabled": true, "endpoint": "http://b"},
+                }, "publish_proxy_name": "other"}],
+            },
+        }) else {
+            unreachable!()
+        };
+        let mut warnings = Vec::new();
+        apply(&mut tree, &mut warnings);
+        let expected = json!({
+            "proxies": [
+                {"name": "other", "endpoint": "http://c"},
+                {"name": "chat.subscribe", "endpoint": "http://a"},
+            ],
+            "channel": {
+                "without_namespace": {},
+                "namespaces": [{
+                    "name": "chat", "publish_proxy_name": "other",
+                    "subscribe_proxy_enabled": true, "subscribe_proxy_name": "chat.subscribe",
+                }],
+            },
+        });
+        assert_eq!(Value::Object(tree), expected);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
     }
 }

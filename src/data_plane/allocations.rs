@@ -18,6 +18,7 @@ use gyre_proto::ws::{Opcode, encode_client_frame};
 
 use super::{Admission, CoreHandler, Parcel};
 use crate::config::{Config, Flag, Sources};
+use crate::settings::proxies::Proxies;
 use crate::settings::{self, Settings};
 
 #[global_allocator]
@@ -242,7 +243,7 @@ fn settings(cores: usize) -> Arc<Settings> {
     ];
     let flags = flags.map(|(path, value)| Flag { path: path.to_owned(), value: value.to_owned() }).into();
     let (config, _) = Config::load(Sources { flags, ..Sources::default() }).unwrap();
-    let rules = Arc::new(settings::rules(&config).unwrap());
+    let rules = Arc::new(settings::rules(&config, &Proxies::default()).unwrap());
     Arc::new(Settings::new(&config, cores as u16, rules).unwrap())
 }
 

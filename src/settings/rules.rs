@@ -4,24 +4,26 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use gyre_engine::backend::ProxyId;
 use gyre_engine::rules::{
     self, ChannelOptions, ChannelProxies, ChannelSyntax, ClientProxies, ClientRules, DataFormat, PersonalChannel,
-    RecoveryMode, RpcRules, Rules,
+    RecoveryMode, RpcRules, Rules, StateEvents,
 };
 use gyre_engine::token::{TokenOptions, Verifier, Verifiers};
 
-use crate::config::types::{self, Channel, Client, Config, Token};
+use super::proxies::{Proxies, channel_default};
+use crate::config::types::{self, Channel, Client, Config, Rpc, RpcOptions, Token};
 
 /// # Errors
 /// Patterns and keys that cannot be used, and contradictions between options; the message names the key.
-pub(crate) fn rules(config: &Config) -> anyhow::Result<Rules> {
+pub(crate) fn rules(config: &Config, proxies: &Proxies) -> anyhow::Result<Rules> {
     let Channel { without_namespace, namespaces, .. } = &config.channel;
     let rules = Rules {
-        without_namespace: channel_options(without_namespace).context("channel.without_namespace")?,
+        without_namespace: channel_options(without_namespace, proxies).context("channel.without_namespace")?,
         namespaces: namespaces
             .iter()
             .map(|namespace| {
-                let options = channel_options(&namespace.options);
+                let options = channel_options(&namespace.options, proxies);
                 Ok((&*namespace.name, options.with_context(|| format!("channel.namespaces \"{}\"", namespace.name))?))
             })
             .collect::<anyhow::Result<_>>()?,
@@ -29,8 +31,8 @@ pub(crate) fn rules(config: &Config) -> anyhow::Result<Rules> {
         history_meta_ttl_s: config.channel.history_meta_ttl.as_secs(),
         client: client(&config.client),
         tokens: verifiers(&config.client)?,
-        proxies: ClientProxies::default(),
-        rpc: RpcRules::default(),
+        proxies: client_proxies(&config.client, proxies)?,
+        rpc: rpc(&config.rpc, proxies)?,
     };
     rules.validate().map_err(|what| anyhow!(what))?;
     Ok(rules)
@@ -46,7 +48,7 @@ fn syntax(channel: &Channel) -> ChannelSyntax {
     }
 }
 
-fn channel_options(options: &types::ChannelOptions) -> anyhow::Result<ChannelOptions> {
+fn channel_options(options: &types::ChannelOptions, proxies: &Proxies) -> anyhow::Result<ChannelOptions> {
     let channel_regex = options.channel_regex.as_deref().map(rules::go_regex).transpose();
     Ok(ChannelOptions {
         presence: options.presence,
@@ -71,12 +73,62 @@ fn channel_options(options: &types::ChannelOptions) -> anyhow::Result<ChannelOpt
         allow_history_for_subscriber: options.allow_history_for_subscriber,
         allow_history_for_anonymous: options.allow_history_for_anonymous,
         allow_user_limited_channels: options.allow_user_limited_channels,
-        recovery_mode: RecoveryMode::default(),
-        auto_cache_recover: false,
-        proxies: ChannelProxies::default(),
-        state: None,
+        recovery_mode: match options.force_recovery_mode {
+            types::RecoveryMode::Stream => RecoveryMode::Stream,
+            types::RecoveryMode::Cache => RecoveryMode::Cache,
+        },
+        auto_cache_recover: options.auto_cache_recover,
+        proxies: channel_proxies(options, proxies)?,
+        state: state_events(options, proxies)?,
         channel_regex: channel_regex.map_err(|error| anyhow!("channel_regex: {error}"))?,
         publication_data_format: data_format(options.publication_data_format),
+    })
+}
+
+fn channel_proxies(options: &types::ChannelOptions, proxies: &Proxies) -> anyhow::Result<ChannelProxies> {
+    let used = |is_on: bool, name: &str, event: &str| -> anyhow::Result<Option<ProxyId>> {
+        is_on.then(|| proxies.id(name, &channel_default(event))).transpose()
+    };
+    Ok(ChannelProxies {
+        subscribe: used(options.subscribe_proxy_enabled, &options.subscribe_proxy_name, "subscribe")?,
+        publish: used(options.publish_proxy_enabled, &options.publish_proxy_name, "publish")?,
+        sub_refresh: used(options.sub_refresh_proxy_enabled, &options.sub_refresh_proxy_name, "sub_refresh")?,
+        cache_empty: used(options.cache_empty_proxy_enabled, &options.cache_empty_proxy_name, "cache_empty")?,
+    })
+}
+
+fn state_events(options: &types::ChannelOptions, proxies: &Proxies) -> anyhow::Result<Option<StateEvents>> {
+    if !options.state_proxy_enabled {
+        return Ok(None);
+    }
+    let wants = |kind: &str| options.state_events.is_empty() || options.state_events.iter().any(|event| event == kind);
+    Ok(Some(StateEvents {
+        proxy: proxies.id(&options.state_proxy_name, &channel_default("state"))?,
+        occupied: wants("occupied"),
+        vacated: wants("vacated"),
+    }))
+}
+
+fn client_proxies(client: &Client, proxies: &Proxies) -> anyhow::Result<ClientProxies> {
+    let used = |is_on: bool, path: &str| is_on.then(|| proxies.id("", path)).transpose();
+    Ok(ClientProxies {
+        connect: used(client.proxy.connect.enabled, "client.proxy.connect")?,
+        refresh: used(client.proxy.refresh.enabled, "client.proxy.refresh")?,
+        emulated_headers: proxies.emulated_headers(),
+    })
+}
+
+fn rpc(rpc: &Rpc, proxies: &Proxies) -> anyhow::Result<RpcRules> {
+    let used =
+        |options: &RpcOptions| options.proxy_enabled.then(|| proxies.id(&options.proxy_name, "rpc.proxy")).transpose();
+    let namespaces =
+        rpc.namespaces.iter().map(|namespace| Ok((namespace.name.as_str().into(), used(&namespace.options)?)));
+    Ok(RpcRules {
+        namespace_boundary: rpc.namespace_boundary.clone(),
+        without_namespace: used(&rpc.without_namespace)?,
+        namespaces: namespaces.collect::<anyhow::Result<_>>()?,
+        ping_method: rpc.ping.enabled.then(|| rpc.ping.method.as_str().into()),
+        has_user_status: false,
     })
 }
 

@@ -4,7 +4,7 @@ use super::shapes::PROXY;
 use super::*;
 
 pub(super) const CHANNEL: &[Field] = &[
-    object("proxy", CHANNEL_PROXY, "Backend calls used by the proxy called default."),
+    object("proxy", CHANNEL_PROXY, "Backend calls used by the proxy called default.").honoured(),
     object("without_namespace", OPTIONS, "Options of channels whose name has no namespace.").honoured(),
     named("namespaces", NAMESPACE, "Namespaces: channels that share a name prefix and these options.").honoured(),
     duration(
@@ -28,15 +28,17 @@ pub(super) const CHANNEL: &[Field] = &[
 ];
 
 const CHANNEL_PROXY: &[Field] = &[
-    object("subscribe", PROXY, "Called when a client subscribes."),
-    object("publish", PROXY, "Called when a client publishes."),
-    object("sub_refresh", PROXY, "Called when a subscription is about to expire."),
+    object("subscribe", PROXY, "Called when a client subscribes.").honoured(),
+    object("publish", PROXY, "Called when a client publishes.").honoured(),
+    object("sub_refresh", PROXY, "Called when a subscription is about to expire.").honoured(),
     object("subscribe_stream", PROXY, "Opens a stream of publications for a subscription."),
     object("map_publish", PROXY, "Called when a client publishes to a map channel."),
     object("map_remove", PROXY, "Called when a client removes a key of a map channel."),
     object("shared_poll_refresh", PROXY, "Called to refresh the keys of a shared poll channel."),
-    object("state", PROXY, "Told when a channel becomes occupied or vacated.").closed_edition(),
-    object("cache_empty", PROXY, "Told when a cached channel has no publication to recover.").closed_edition(),
+    object("state", PROXY, "Told when a channel becomes occupied or vacated.").closed_edition().honoured(),
+    object("cache_empty", PROXY, "Told when a cached channel has no publication to recover.")
+        .closed_edition()
+        .honoured(),
 ];
 
 const NAMESPACE: &[Field] = &[
@@ -59,8 +61,9 @@ const OPTIONS: &[Field] = &[
     boolean("force_recovery", "Recovers missed publications for every subscription.").honoured(),
     boolean("allow_recovery", "A client may ask for recovery.").honoured(),
     text("force_recovery_mode", "", "stream recovers what was missed, cache delivers the latest publication only.")
-        .neutral(&["stream"]),
-    boolean("auto_cache_recover", "Delivers the latest publication on every subscribe."),
+        .neutral(&["stream"])
+        .honoured(),
+    boolean("auto_cache_recover", "Delivers the latest publication on every subscribe.").honoured(),
     texts("allowed_delta_types", &[], "Delta encodings clients may negotiate: fossil."),
     boolean("delta_publish", "Treats every publication as suited for delta."),
     boolean("allow_tags_filter", "Clients may filter publications by tags."),
@@ -83,12 +86,12 @@ const OPTIONS: &[Field] = &[
         .honoured(),
     text("publication_data_format", "", "json, json_object or binary; empty is channel.publication_data_format.")
         .honoured(),
-    boolean("subscribe_proxy_enabled", "Asks the backend about every subscribe."),
-    text("subscribe_proxy_name", "default", "Proxy asked about subscribes."),
-    boolean("publish_proxy_enabled", "Asks the backend about every client publication."),
-    text("publish_proxy_name", "default", "Proxy asked about publications."),
-    boolean("sub_refresh_proxy_enabled", "Asks the backend about every expiring subscription."),
-    text("sub_refresh_proxy_name", "default", "Proxy asked about expiring subscriptions."),
+    boolean("subscribe_proxy_enabled", "Asks the backend about every subscribe.").honoured(),
+    text("subscribe_proxy_name", "default", "Proxy asked about subscribes.").honoured(),
+    boolean("publish_proxy_enabled", "Asks the backend about every client publication.").honoured(),
+    text("publish_proxy_name", "default", "Proxy asked about publications.").honoured(),
+    boolean("sub_refresh_proxy_enabled", "Asks the backend about every expiring subscription.").honoured(),
+    text("sub_refresh_proxy_name", "default", "Proxy asked about expiring subscriptions.").honoured(),
     boolean("subscribe_stream_proxy_enabled", "Opens a stream to the backend for every subscription."),
     text("subscribe_stream_proxy_name", "default", "Proxy that streams subscriptions."),
     boolean("subscribe_stream_proxy_bidirectional", "Sends client publications over that stream."),
@@ -97,11 +100,15 @@ const OPTIONS: &[Field] = &[
     text("subscription_type", "", "stream, map, map_clients, map_users or shared_poll.").neutral(&["stream"]),
     object("map", MAP, "Map channels."),
     object("shared_poll", SHARED_POLL, "Shared poll channels."),
-    boolean("state_proxy_enabled", "Tells the backend when a channel becomes occupied or vacated.").closed_edition(),
-    text("state_proxy_name", "default", "Proxy told about channel state.").closed_edition(),
-    texts("state_events", &[], "Restricts channel state events to occupied or vacated.").closed_edition(),
-    boolean("cache_empty_proxy_enabled", "Tells the backend when a cached channel is empty.").closed_edition(),
-    text("cache_empty_proxy_name", "default", "Proxy told about empty caches.").closed_edition(),
+    boolean("state_proxy_enabled", "Tells the backend when a channel becomes occupied or vacated.")
+        .closed_edition()
+        .honoured(),
+    text("state_proxy_name", "default", "Proxy told about channel state.").closed_edition().honoured(),
+    texts("state_events", &[], "Restricts channel state events to occupied or vacated.").closed_edition().honoured(),
+    boolean("cache_empty_proxy_enabled", "Tells the backend when a cached channel is empty.")
+        .closed_edition()
+        .honoured(),
+    text("cache_empty_proxy_name", "default", "Proxy told about empty caches.").closed_edition().honoured(),
     boolean("shared_position_sync", "Shares position checks of a channel between its subscribers.").closed_edition(),
     boolean("keep_latest_publication", "Keeps the latest publication in memory as base for delta.").closed_edition(),
     boolean("allow_channel_compaction", "Replaces channel names by numbers for clients that ask.").closed_edition(),
@@ -157,20 +164,22 @@ const SHARED_POLL: &[Field] = &[
 ];
 
 pub(super) const RPC: &[Field] = &[
-    object("proxy", PROXY, "Backend called for the proxy named default."),
-    object("without_namespace", RPC_OPTIONS, "Options of methods whose name has no namespace."),
-    named("namespaces", RPC_NAMESPACE, "Namespaces of RPC methods."),
-    text("namespace_boundary", ":", "Ends the namespace part of a method name."),
+    object("proxy", PROXY, "Backend called for the proxy named default.").honoured(),
+    object("without_namespace", RPC_OPTIONS, "Options of methods whose name has no namespace.").honoured(),
+    named("namespaces", RPC_NAMESPACE, "Namespaces of RPC methods.").honoured(),
+    text("namespace_boundary", ":", "Ends the namespace part of a method name.").honoured(),
     object(
         "ping",
-        &[boolean("enabled", "Turns the method on."), text("method", "ping", "Its name.")],
+        &[boolean("enabled", "Turns the method on.").honoured(), text("method", "ping", "Its name.").honoured()],
         "Built-in method with an empty answer.",
-    ),
+    )
+    .honoured(),
 ];
 
-const RPC_NAMESPACE: &[Field] = &[text("name", "", "Name before the namespace boundary."), inline(RPC_OPTIONS)];
+const RPC_NAMESPACE: &[Field] =
+    &[text("name", "", "Name before the namespace boundary.").honoured(), inline(RPC_OPTIONS)];
 
 const RPC_OPTIONS: &[Field] = &[
-    boolean("proxy_enabled", "Passes calls to the backend."),
-    text("proxy_name", "default", "Proxy that gets the calls."),
+    boolean("proxy_enabled", "Passes calls to the backend.").honoured(),
+    text("proxy_name", "default", "Proxy that gets the calls.").honoured(),
 ];

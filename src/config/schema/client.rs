@@ -16,11 +16,12 @@ pub(super) const CLIENT: &[Field] = &[
     object(
         "proxy",
         &[
-            object("connect", SWITCHED_PROXY, "Asked about every connection."),
-            object("refresh", SWITCHED_PROXY, "Asked about every expiring connection."),
+            object("connect", SWITCHED_PROXY, "Asked about every connection.").honoured(),
+            object("refresh", SWITCHED_PROXY, "Asked about every expiring connection.").honoured(),
         ],
         "Backend calls for connections.",
-    ),
+    )
+    .honoured(),
     boolean("allow_anonymous_connect_without_token", "A connection without a token becomes the anonymous user.")
         .honoured(),
     boolean("disallow_anonymous_connection_tokens", "Refuses connection tokens with an empty user.").honoured(),
@@ -78,7 +79,7 @@ pub(super) const CLIENT: &[Field] = &[
     object("rate_limit", RATE_LIMIT, "Limits on client commands.").closed_edition(),
 ];
 
-const SWITCHED_PROXY: &[Field] = &[boolean("enabled", "Turns the call on."), inline(PROXY)];
+const SWITCHED_PROXY: &[Field] = &[boolean("enabled", "Turns the call on.").honoured(), inline(PROXY)];
 
 const SUBSCRIPTION_TOKEN: &[Field] = &[
     boolean("enabled", "Uses these settings, and nothing of client.token, for subscription tokens.").honoured(),

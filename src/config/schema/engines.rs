@@ -12,7 +12,7 @@ const ENGINE_REDIS: &[Field] = &[
     inline(REDIS_PREFIXED),
     boolean("history_use_lists", "Keeps history in lists instead of streams."),
     inline(PRESENCE_REDIS),
-    object("channel_state", CHANNEL_STATE, "Channel state events.").closed_edition(),
+    object("channel_state", CHANNEL_STATE, "Channel state events.").closed_edition().honoured(),
     inline(REDIS_SCALING),
 ];
 
@@ -23,8 +23,14 @@ const PRESENCE_REDIS: &[Field] = &[
 ];
 
 const CHANNEL_STATE: &[Field] = &[
-    duration("vacated_event_delay", secs(5), "How long a channel must be empty before it counts as vacated."),
-    int("num_partitions", 128, "Partitions of the state."),
+    duration("vacated_event_delay", secs(5), "How long a channel must be empty before it counts as vacated.")
+        .honoured(),
+    int("num_partitions", 128, "Partitions of the state; another number is another place for all of it.")
+        .honoured()
+        .range(0, 4096),
+    int("event_queue_limit", 100_000, "Events that may wait in one partition; newer ones are dropped. Gyre only.")
+        .honoured()
+        .range(0, u32::MAX as i64),
 ];
 
 const REDIS_SCALING: &[Field] = &[
@@ -77,7 +83,7 @@ pub(super) const PRESENCE_MANAGER: &[Field] = &[
 const PRESENCE_MANAGER_REDIS: &[Field] = &[
     inline(REDIS_PREFIXED),
     inline(PRESENCE_REDIS),
-    object("channel_state", CHANNEL_STATE, "Channel state events.").closed_edition(),
+    object("channel_state", CHANNEL_STATE, "Channel state events.").closed_edition().honoured(),
 ];
 
 pub(super) const MAP_BROKER: &[Field] = &[

@@ -5,7 +5,7 @@ use super::client::CLIENT;
 use super::consumers::CONSUMER;
 use super::engines::{BROKER, CONTROLLER, ENGINE, MAP_BROKER, PRESENCE_MANAGER, SHARED_POLL};
 use super::pro::{API_JWKS, SECTIONS};
-use super::shapes::{HTTP_RESPONSE_MAP, PROXY, TLS, WEBSOCKET_TUNING};
+use super::shapes::{HTTP_RESPONSE_MAP, PROXY, SERVER_TLS, TLS, WEBSOCKET_TUNING};
 use super::*;
 
 /// Every top-level option, in the order in which `defaultconfig` prints them.
@@ -21,10 +21,10 @@ pub(crate) const ROOT: &[Field] = &[
     object("shared_poll", SHARED_POLL, "Shared poll channels."),
     object("client", CLIENT, "Client connections.").honoured(),
     object("channel", CHANNEL, "Channels and namespaces.").honoured(),
-    object("rpc", RPC, "RPC calls of clients."),
-    named("proxies", NAMED_PROXY, "Backends that options can name."),
+    object("rpc", RPC, "RPC calls of clients.").honoured(),
+    named("proxies", NAMED_PROXY, "Backends that options can name.").honoured(),
     object("http_api", HTTP_API, "Server API over HTTP.").honoured(),
-    object("grpc_api", GRPC_API, "Server API over gRPC."),
+    object("grpc_api", GRPC_API, "Server API over gRPC.").honoured(),
     object("websocket", WEBSOCKET, "WebSocket transport.").honoured(),
     object("sse", SSE, "Server-sent events transport."),
     object("http_stream", HTTP_STREAM, "HTTP streaming transport."),
@@ -92,7 +92,7 @@ const LOG: &[Field] = &[
     text("file", "", "File to append to; nothing goes to the terminal then.").honoured(),
 ];
 
-const NAMED_PROXY: &[Field] = &[text("name", "", "Unique name; default is taken."), inline(PROXY)];
+const NAMED_PROXY: &[Field] = &[text("name", "", "Unique name; default is taken.").honoured(), inline(PROXY)];
 
 const HTTP_API: &[Field] = &[
     boolean("disabled", "Turns the API off.").honoured(),
@@ -105,14 +105,14 @@ const HTTP_API: &[Field] = &[
 ];
 
 const GRPC_API: &[Field] = &[
-    boolean("enabled", "Turns the API on."),
-    boolean("reflection", "Describes itself to callers."),
-    text("address", "", "Host to listen on."),
-    int("port", 10000, "Port to listen on."),
-    text("key", "", "Key of callers."),
-    text("error_mode", "", "transport answers errors with gRPC status codes."),
-    object("tls", TLS, "TLS of the listener."),
-    int("max_receive_message_size", 0, "Largest message in bytes; 0 is 4 MiB."),
+    boolean("enabled", "Turns the API on.").honoured(),
+    boolean("reflection", "Describes itself to callers.").honoured(),
+    text("address", "", "Host to listen on; empty is every address.").honoured(),
+    int("port", 10000, "Port to listen on.").honoured().range(0, 65535),
+    text("key", "", "Key of callers; empty lets everybody in.").honoured(),
+    text("error_mode", "", "transport answers errors with gRPC status codes.").honoured(),
+    object("tls", SERVER_TLS, "TLS of the listener.").honoured(),
+    int("max_receive_message_size", 0, "Largest message in bytes; 0 is 4 MiB.").honoured().range(0, u32::MAX as i64),
     object("jwks", API_JWKS, "Tokens in place of the key.").closed_edition(),
 ];
 

@@ -23,6 +23,18 @@ const DIAL_TLS: &[Field] = &[
     text("server_name", "", "Name expected in the certificate of a dialled peer.").honoured(),
 ];
 
+/// Of a listener, where it is honoured.
+pub(super) const SERVER_TLS: &[Field] = &[
+    boolean("enabled", "Turns TLS on.").honoured(),
+    pem("cert_pem", "Certificate chain.").honoured(),
+    pem("key_pem", "Private key of the certificate.").honoured(),
+    pem("server_ca_pem", "Certificates trusted when this node dials a peer; of no use for a listener."),
+    pem("client_ca_pem", "Certificates trusted for clients; setting it makes client certificates mandatory.")
+        .honoured(),
+    boolean("insecure_skip_verify", "Accepts any certificate of a dialled peer; of no use for a listener."),
+    text("server_name", "", "Name expected in the certificate of a dialled peer; of no use for a listener."),
+];
+
 pub(super) const REDIS: &[Field] = &[
     texts("address", &["redis://127.0.0.1:6379"], "Addresses of Redis; each entry is one shard.").honoured(),
     duration("connect_timeout", secs(1), "How long dialling may take.").honoured(),
@@ -59,48 +71,52 @@ pub(super) const REDIS_PREFIXED: &[Field] = &[
 ];
 
 pub(super) const PROXY: &[Field] = &[
-    text("endpoint", "", "URL of the backend: http and https are called with JSON over POST, anything else with gRPC."),
-    duration("timeout", secs(1), "How long the whole call may take."),
-    texts("http_headers", &[], "Names of transport headers that are copied into the call."),
-    texts("grpc_metadata", &[], "Names of gRPC metadata that are copied into the call."),
-    texts("emulated_headers", &[], "Names of headers that a client may send inside its connect command."),
-    boolean("binary_encoding", "Passes payloads as base64."),
-    boolean("include_connection_meta", "Adds the connection's meta to every call."),
-    object("http", PROXY_HTTP, "Calls over HTTP."),
-    object("grpc", PROXY_GRPC, "Calls over gRPC."),
+    text("endpoint", "", "URL of the backend: http and https are called with JSON over POST, anything else with gRPC.")
+        .honoured(),
+    duration("timeout", secs(1), "How long the whole call may take.").honoured(),
+    texts("http_headers", &[], "Names of transport headers that are copied into the call.").honoured(),
+    texts("grpc_metadata", &[], "Names of gRPC metadata that are copied into the call.").honoured(),
+    texts("emulated_headers", &[], "Names of headers that a client may send inside its connect command.").honoured(),
+    boolean("binary_encoding", "Passes payloads as base64.").honoured(),
+    boolean("include_connection_meta", "Adds the connection's meta to every call.").honoured(),
+    object("http", PROXY_HTTP, "Calls over HTTP.").honoured(),
+    object("grpc", PROXY_GRPC, "Calls over gRPC.").honoured(),
 ];
 
 const PROXY_HTTP: &[Field] = &[
-    object("tls", TLS, "TLS towards the backend."),
-    map("static_headers", "Headers added to every call; copied headers of the same name win."),
-    items("status_to_code_transforms", STATUS_TRANSFORM, "What a status other than 200 becomes for the client."),
+    object("tls", DIAL_TLS, "TLS towards the backend.").honoured(),
+    map("static_headers", "Headers added to every call; copied headers of the same name win.").honoured(),
+    items("status_to_code_transforms", STATUS_TRANSFORM, "What a status other than 200 becomes for the client.")
+        .honoured(),
     boolean("use_fast_client", "Uses an alternative HTTP client.").closed_edition(),
 ];
 
 const STATUS_TRANSFORM: &[Field] = &[
-    int("status_code", 0, "HTTP status of the backend."),
+    int("status_code", 0, "HTTP status of the backend.").honoured(),
     object(
         "to_error",
         &[
-            int("code", 0, "Error code."),
-            text("message", "", "Error message."),
-            boolean("temporary", "The client may try again."),
+            int("code", 0, "Error code.").honoured(),
+            text("message", "", "Error message.").honoured(),
+            boolean("temporary", "The client may try again.").honoured(),
         ],
         "Answers the client with an error.",
-    ),
+    )
+    .honoured(),
     object(
         "to_disconnect",
-        &[int("code", 0, "Disconnect code."), text("reason", "", "Disconnect reason.")],
+        &[int("code", 0, "Disconnect code.").honoured(), text("reason", "", "Disconnect reason.").honoured()],
         "Closes the client's connection.",
-    ),
+    )
+    .honoured(),
 ];
 
 const PROXY_GRPC: &[Field] = &[
-    object("tls", TLS, "TLS towards the backend."),
-    text("credentials_key", "", "Metadata key of per-call credentials."),
-    text("credentials_value", "", "Metadata value of per-call credentials."),
-    boolean("compression", "Compresses calls with gzip."),
-    map("static_metadata", "Metadata added to every call."),
+    object("tls", DIAL_TLS, "TLS towards the backend.").honoured(),
+    text("credentials_key", "", "Metadata key of per-call credentials.").honoured(),
+    text("credentials_value", "", "Metadata value of per-call credentials.").honoured(),
+    boolean("compression", "Compresses calls with gzip.").honoured(),
+    map("static_metadata", "Metadata added to every call.").honoured(),
 ];
 
 /// Without the keys that only one of its places has.

@@ -102,12 +102,7 @@ fn features_that_are_missed_are_refused() {
             json!({"client": {"subscription_token": {"enabled": true, "ecdsa_public_key": "s3cret"}}}),
             "client.subscription_token.ecdsa_public_key",
         ),
-        (json!({"client": {"proxy": {"connect": {"enabled": true}}}}), "client.proxy.connect.enabled"),
-        (json!({"client": {"proxy": {"refresh": {"enabled": true}}}}), "client.proxy.refresh.enabled"),
-        (without(json!({"subscribe_proxy_enabled": true})), "channel.without_namespace.subscribe_proxy_enabled"),
         (without(json!({"subscription_type": "map"})), "channel.without_namespace.subscription_type"),
-        (namespace(json!({"publish_proxy_enabled": true})), "channel.namespaces.[0].publish_proxy_enabled"),
-        (namespace(json!({"sub_refresh_proxy_enabled": true})), "channel.namespaces.[0].sub_refresh_proxy_enabled"),
         (
             namespace(json!({"subscribe_stream_proxy_enabled": true})),
             "channel.namespaces.[0].subscribe_stream_proxy_enabled",
@@ -249,4 +244,54 @@ fn shards_in_a_variable() {
     assert!(message.starts_with(expected), "{message}");
     assert!(!message.contains("s3cret"), "{message}");
     assert!(shards(" ").contains("engine.redis.address: is empty"));
+}
+
+/// A backend that is not asked lets everybody in, or nobody: what cannot be asked is refused, with its place.
+#[test]
+fn backends_are_complete() {
+    let channel = |options: serde_json::Value| json!({"channel": {"without_namespace": options}});
+    let connect = |mut proxy: serde_json::Value| {
+        proxy["enabled"] = json!(true);
+        json!({"client": {"proxy": {"connect": proxy}}})
+    };
+    let transform = |transform: serde_json::Value| {
+        connect(json!({"endpoint": "http://a", "http": {"status_to_code_transforms": [transform]}}))
+    };
+    let state = json!({"state_proxy_enabled": true, "presence": true});
+    for (file, expected) in [
+        (connect(json!({})), "client.proxy.connect.endpoint: the proxy needs one"),
+        (connect(json!({"endpoint": "http://a", "timeout": "-1s"})), "client.proxy.connect.timeout: -1s is no time"),
+        (channel(json!({"subscribe_proxy_enabled": true})), "channel.proxy.subscribe.endpoint: the proxy needs one"),
+        (channel(json!({"publish_proxy_name": "a1"})), "publish_proxy_name: there is no proxy \"a1\" in proxies"),
+        (json!({"proxies": [{"name": "a1"}]}), "proxies.[0].endpoint: proxy \"a1\" needs one"),
+        (json!({"rpc": {"without_namespace": {"proxy_enabled": true}}}), "rpc.proxy.endpoint: the proxy needs one"),
+        (
+            json!({"rpc": {"namespaces": [{"name": "a1", "proxy_name": "b"}]}}),
+            "rpc.namespaces.[0].proxy_name: there is",
+        ),
+        (transform(json!({"to_error": {"code": 1}})), "transforms.[0].status_code: is no HTTP status"),
+        (transform(json!({"status_code": 404})), "transforms.[0]: needs to_error.code or to_disconnect.code"),
+        (
+            transform(json!({"status_code": 404, "to_error": {"code": 1}, "to_disconnect": {"code": 1}})),
+            "transforms.[0]: has both",
+        ),
+        (
+            transform(json!({"status_code": 404, "to_error": {"code": 1, "message": "ä"}})),
+            "to_error.message: must be ASCII",
+        ),
+        (channel(json!({"state_proxy_enabled": true})), "channel.proxy.state.endpoint: the proxy needs one"),
+        (
+            json!({"proxies": [{"name": "a1", "endpoint": "http://a"}],
+                "channel": {"without_namespace": {"state_proxy_enabled": true, "state_proxy_name": "a1"}}}),
+            "state_proxy_enabled: needs presence: true",
+        ),
+        (
+            json!({"channel": {"without_namespace": state, "proxy": {"state": {"endpoint": "http://a"}}}}),
+            "state_proxy_enabled: needs presence in redis",
+        ),
+        (channel(json!({"state_events": ["gone"]})), "state_events: \"gone\" is unknown"),
+    ] {
+        let message = refused(file, &[]);
+        assert!(message.contains(expected), "{message}\nexpected: {expected}");
+    }
 }

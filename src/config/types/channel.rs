@@ -1,6 +1,7 @@
 //! `channel.*`: the syntax of channel names and the options of namespaces.
 
-use super::values::{DataFormat, count, duration, limit, text};
+use super::proxy::ChannelProxies;
+use super::values::{DataFormat, RecoveryMode, count, duration, limit, text};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(crate) struct Channel {
     /// Lifetime of a stream's offset and epoch without activity; already applied to every namespace that has no own.
     #[serde(deserialize_with = "duration")]
     pub(crate) history_meta_ttl: Duration,
+    /// What `default` stands for in names of proxies.
+    pub(crate) proxy: ChannelProxies,
     /// Options of channels without a namespace.
     pub(crate) without_namespace: ChannelOptions,
     /// In configuration order; names are unique.
@@ -57,6 +60,21 @@ pub(crate) struct ChannelOptions {
     pub(crate) allow_positioning: bool,
     pub(crate) force_recovery: bool,
     pub(crate) allow_recovery: bool,
+    pub(crate) force_recovery_mode: RecoveryMode,
+    pub(crate) auto_cache_recover: bool,
+
+    pub(crate) subscribe_proxy_enabled: bool,
+    pub(crate) subscribe_proxy_name: String,
+    pub(crate) publish_proxy_enabled: bool,
+    pub(crate) publish_proxy_name: String,
+    pub(crate) sub_refresh_proxy_enabled: bool,
+    pub(crate) sub_refresh_proxy_name: String,
+    pub(crate) state_proxy_enabled: bool,
+    pub(crate) state_proxy_name: String,
+    /// Empty = all.
+    pub(crate) state_events: Vec<String>,
+    pub(crate) cache_empty_proxy_enabled: bool,
+    pub(crate) cache_empty_proxy_name: String,
 
     pub(crate) allow_subscribe_for_client: bool,
     pub(crate) allow_subscribe_for_anonymous: bool,

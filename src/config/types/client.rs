@@ -1,5 +1,6 @@
 //! `client.*`: what one client connection may do and how long the node waits for it.
 
+use super::proxy::ClientProxies;
 use super::values::{Secret, duration, limit, switch};
 use serde::Deserialize;
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub(crate) struct Client {
     pub(crate) token: Token,
     /// Separate verifier for subscription tokens.
     pub(crate) subscription_token: SubscriptionToken,
+    /// Backends that are asked about connections.
+    pub(crate) proxy: ClientProxies,
     /// A connection without credentials becomes the anonymous user.
     pub(crate) allow_anonymous_connect_without_token: bool,
     /// A connection token with an empty user is refused.

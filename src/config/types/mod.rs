@@ -6,13 +6,15 @@
 
 mod channel;
 mod client;
+mod proxy;
 mod redis;
 mod values;
 
 pub(crate) use channel::{Channel, ChannelOptions};
 pub(crate) use client::{Client, Token};
+pub(crate) use proxy::{NamedProxy, Proxy, Rpc, RpcOptions};
 pub(crate) use redis::{Redis, Tls};
-pub(crate) use values::{Cores, DataFormat, LogLevel, Secret};
+pub(crate) use values::{Cores, DataFormat, LogLevel, RecoveryMode, Secret};
 
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -34,8 +36,14 @@ pub(crate) struct Config {
     pub(crate) client: Client,
     /// Channel names, namespaces and their options.
     pub(crate) channel: Channel,
+    /// Methods that clients can call.
+    pub(crate) rpc: Rpc,
+    /// Backends by name.
+    pub(crate) proxies: Vec<NamedProxy>,
     /// The server API over HTTP.
     pub(crate) http_api: HttpApi,
+    /// The server API over gRPC.
+    pub(crate) grpc_api: GrpcApi,
     /// The WebSocket transport.
     pub(crate) websocket: WebSocket,
     /// `/health`.
@@ -139,6 +147,37 @@ pub(crate) struct HttpApi {
     pub(crate) handler_prefix: String,
     /// Empty = no key can match, every call is 401 unless `insecure`.
     pub(crate) key: Secret,
+}
+
+/// `grpc_api.*`
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct GrpcApi {
+    /// The API is served.
+    pub(crate) enabled: bool,
+    /// Callers can ask what there is.
+    pub(crate) reflection: bool,
+    /// Bind host, empty = every address.
+    pub(crate) address: String,
+    /// Bind port.
+    pub(crate) port: u16,
+    /// Empty = no key is asked for.
+    pub(crate) key: Secret,
+    /// `transport` = errors are gRPC statuses; empty = they are in the answer.
+    pub(crate) error_mode: String,
+    pub(crate) tls: ServerTls,
+    /// Bytes; 0 = 4 MiB.
+    pub(crate) max_receive_message_size: u32,
+}
+
+/// A `tls` object of a listener. PEM options hold the text, its base64 or a path, as written.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ServerTls {
+    /// Nothing else of the object counts while off.
+    pub(crate) enabled: bool,
+    pub(crate) cert_pem: String,
+    pub(crate) key_pem: Secret,
+    /// Clients need a certificate by one of these; empty = they need none.
+    pub(crate) client_ca_pem: String,
 }
 
 /// `websocket.*`

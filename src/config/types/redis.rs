@@ -55,12 +55,26 @@ pub(crate) struct Redis {
     /// Entries per user.
     #[serde(default)]
     pub(crate) presence_user_mapping: bool,
+    /// Not an option of brokers either.
+    #[serde(default)]
+    pub(crate) channel_state: Option<ChannelState>,
     /// Sharded Pub/Sub of a cluster, 0 = without; not an option of presence managers, like the next.
     #[serde(default)]
     pub(crate) sharded_pub_sub_partitions: i64,
     /// Partitions that spread evenly over slots.
     #[serde(default)]
     pub(crate) use_precomputed_partition_tags: bool,
+}
+
+/// `channel_state.*`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) struct ChannelState {
+    /// Nanoseconds, as other durations of the object.
+    pub(crate) vacated_event_delay: i64,
+    /// 0 = the default of 128.
+    pub(crate) num_partitions: i64,
+    /// Events that may wait in a partition; 0 = the default.
+    pub(crate) event_queue_limit: i64,
 }
 
 /// A `tls` object of a peer that is dialled. PEM options hold the text, its base64 or a path, as written.

@@ -114,6 +114,17 @@ pub(crate) enum DataFormat {
     Binary,
 }
 
+/// `force_recovery_mode`: what recovery hands over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) enum RecoveryMode {
+    /// What was missed.
+    #[serde(rename = "stream", alias = "")]
+    Stream,
+    /// The latest publication.
+    #[serde(rename = "cache")]
+    Cache,
+}
+
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     Ok(switch(deserializer)?.unwrap_or_default())
 }

@@ -9,9 +9,6 @@ use serde_json::Value;
 /// A meta TTL and every history TTL are kept in seconds.
 const SECOND: i64 = 1_000_000_000;
 
-const PROXY_SWITCHES: [&str; 4] =
-    ["subscribe_proxy_enabled", "publish_proxy_enabled", "sub_refresh_proxy_enabled", "subscribe_stream_proxy_enabled"];
-
 pub(super) fn check(check: &Check<'_>) -> Result<(), Wrong> {
     let meta_ttl = check.number("channel.history_meta_ttl");
     whole_seconds("channel.history_meta_ttl", meta_ttl)?;
@@ -83,9 +80,12 @@ impl Options<'_> {
 
     /// Without its proxy, or as a plain stream, a channel would be open to whom its operator wanted to check.
     fn not_available(&self) -> Result<(), Wrong> {
-        if let Some(switch) = PROXY_SWITCHES.iter().find(|switch| self.is_on(switch)) {
-            let message = format!("asking a backend is {HERE}; turn it off and use tokens or allow_ options");
-            return self.wrong(switch, &message);
+        const STREAM: &str = "subscribe_stream_proxy_enabled";
+        if self.is_on(STREAM) {
+            return self.wrong(
+                STREAM,
+                &format!("a stream from a backend is {HERE}; turn it off and use subscribe_proxy_enabled"),
+            );
         }
         match self.text("subscription_type") {
             "" | "stream" => Ok(()),

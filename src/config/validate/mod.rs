@@ -4,6 +4,7 @@
 //! (expressions, keys of tokens) are checked where those are built. Reads no file, knows no clock.
 
 mod channels;
+mod proxies;
 mod redis;
 mod unavailable;
 
@@ -23,7 +24,8 @@ pub(super) fn check(tree: &Object, origins: &Origins, dev: bool, warnings: &mut 
         .and_then(|()| check.server(dev))
         .and_then(|()| check.client())
         .and_then(|()| check.names())
-        .and_then(|()| channels::check(&check));
+        .and_then(|()| channels::check(&check))
+        .and_then(|()| proxies::check(&check, warnings));
     check.warn(dev, warnings);
     result.map_err(|Wrong { key, message }| Error::Invalid { origin: origins.of(&key).to_owned(), key, message })
 }
@@ -77,8 +79,9 @@ impl Check<'_> {
         value_at(self.tree, path).and_then(Value::as_i64).unwrap_or_default()
     }
 
-    fn items(&self, path: &str) -> impl Iterator<Item = (String, &Object)> {
-        let items = value_at(self.tree, path).and_then(Value::as_array).into_iter().flatten().enumerate();
+    fn items<'c>(&'c self, path: &str) -> impl Iterator<Item = (String, &'c Object)> + use<'c> {
+        let path = path.to_owned();
+        let items = value_at(self.tree, &path).and_then(Value::as_array).into_iter().flatten().enumerate();
         items.filter_map(move |(index, item)| Some((format!("{path}.[{index}]"), item.as_object()?)))
     }
 
@@ -146,9 +149,6 @@ impl Check<'_> {
                         join(&at, "name"),
                         "default is the name of the proxies in other sections; use another one",
                     );
-                }
-                if path == "proxies" && item.get("endpoint").and_then(Value::as_str).unwrap_or_default().is_empty() {
-                    return wrong(join(&at, "endpoint"), format!("proxy {name:?} needs one"));
                 }
             }
         }

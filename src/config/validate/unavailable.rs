@@ -19,18 +19,12 @@ const TOKEN_KEYS: [(&str, &str); 3] = [
     ("jwks_public_endpoint", "fetching a key set"),
 ];
 
-/// The backend would not be asked about connections.
-const CLIENT_PROXIES: [&str; 2] = ["client.proxy.connect.enabled", "client.proxy.refresh.enabled"];
-
 pub(super) fn check(check: &Check<'_>) -> Result<(), Wrong> {
     engines(check)?;
     if let Some(path) = TLS_SWITCHES.iter().find(|path| check.is_on(path)) {
         return wrong(*path, format!("TLS is {HERE}; turn it off and let a proxy in front of gyre terminate it"));
     }
     internal_listener(check)?;
-    if let Some(path) = CLIENT_PROXIES.iter().find(|path| check.is_on(path)) {
-        return wrong(*path, format!("asking a backend is {HERE}; turn it off and use connection tokens"));
-    }
     let own_section = check.is_on("client.subscription_token.enabled").then_some("client.subscription_token");
     for section in ["client.token"].into_iter().chain(own_section) {
         for (name, feature) in TOKEN_KEYS {

@@ -318,16 +318,18 @@ impl TlsOptions {
     /// `insecure_skip_verify`) does not come into effect.
     fn new(of_url: Option<bool>, options: &Tls) -> Option<Self> {
         let is_on = of_url.unwrap_or(options.enabled);
-        is_on.then(|| match options.enabled {
-            false => Self::default(),
-            true => Self {
-                cert_pem: options.cert_pem.clone(),
-                key_pem: options.key_pem.clone(),
-                server_ca_pem: options.server_ca_pem.clone(),
-                insecure_skip_verify: options.insecure_skip_verify,
-                server_name: options.server_name.clone(),
-            },
-        })
+        is_on.then(|| if options.enabled { Self::of(options) } else { Self::default() })
+    }
+
+    /// Those of an object that is on.
+    pub(crate) fn of(options: &Tls) -> Self {
+        Self {
+            cert_pem: options.cert_pem.clone(),
+            key_pem: options.key_pem.clone(),
+            server_ca_pem: options.server_ca_pem.clone(),
+            insecure_skip_verify: options.insecure_skip_verify,
+            server_name: options.server_name.clone(),
+        }
     }
 }
 
