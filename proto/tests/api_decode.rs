@@ -120,7 +120,7 @@ fn what_is_given_to_connections_has_all_fields() {
         data: "[1]".into(),
         b64data: "ZA==".into(),
         recover_since: Some(StreamPosition { offset: 3, epoch: "e".into() }),
-        overrides: Some(api::SubscribeOptionOverride {
+        r#override: Some(api::SubscribeOptionOverride {
             presence: value(true),
             join_leave: value(false),
             force_recovery: value(false),
@@ -164,7 +164,7 @@ fn reads_have_all_fields() {
     assert_eq!(decoded::<api::PresenceRequest>(body).channel, "c");
     assert_eq!(decoded::<api::PresenceStatsRequest>(body).channel, "c");
     assert_eq!(decoded::<api::ChannelsRequest>(r#"{"pattern":"a*"}"#).pattern, "a*");
-    assert_eq!(decoded::<api::InfoRequest>(body), api::InfoRequest);
+    assert_eq!(decoded::<api::InfoRequest>(body), api::InfoRequest {});
 }
 
 /// Backends written in languages with nulls send them for whatever they do not set; `{}` must not be a 400.
@@ -173,7 +173,7 @@ fn null_is_absent_except_in_payloads() {
     for body in ["null", " null\n", "{}", "\t{ }\r\n"] {
         assert_eq!(decoded::<api::PublishRequest>(body), api::PublishRequest::default());
         assert_eq!(decoded::<api::BroadcastRequest>(body), api::BroadcastRequest::default());
-        assert_eq!(decoded::<api::InfoRequest>(body), api::InfoRequest);
+        assert_eq!(decoded::<api::InfoRequest>(body), api::InfoRequest {});
     }
     let request: api::PublishRequest = decoded(
         r#"{"channel":null,"data":null,"b64data":null,"skip_history":null,"tags":null,"version":null,"delta":null}"#,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use gyre_proto::api::{self, WriteJson};
-use gyre_proto::client::{ClientInfo, InappropriateJson, Publication};
+use gyre_proto::api::{ClientInfo, Publication};
+use gyre_proto::client::InappropriateJson;
 use gyre_proto::codes::ApiError;
 
 fn check<R: WriteJson>(result: R, expected: &str) {
@@ -30,10 +31,23 @@ fn info(conn_info: &'static [u8]) -> ClientInfo {
     }
 }
 
+fn published(result: api::PublishResult) -> api::PublishResponse {
+    api::PublishResponse { error: None, result: Some(result) }
+}
+
 /// Client libraries read some fields blindly and take the presence of others for a fact.
 #[test]
 fn empty_results() {
-    check(api::Empty, "{}");
+    check(api::SubscribeResult {}, "{}");
+    check(api::UnsubscribeResult {}, "{}");
+    check(api::DisconnectResult {}, "{}");
+    check(api::RefreshResult {}, "{}");
+    check(api::HistoryRemoveResult {}, "{}");
+    check(api::UpdateUserStatusResult {}, "{}");
+    check(api::DeleteUserStatusResult {}, "{}");
+    check(api::RpcResult::default(), "{}");
+    check(api::GetUserStatusResult::default(), r#"{"statuses":[]}"#);
+    check(api::BatchResponse::default(), "{}");
     check(api::PublishResult::default(), "{}");
     check(api::BroadcastResult::default(), "{}");
     check(api::PresenceResult::default(), r#"{"presence":{}}"#);
@@ -64,9 +78,9 @@ fn empty_results() {
 fn full_results() {
     check(api::PublishResult { offset: u64::MAX, epoch: "e".into() }, r#"{"offset":18446744073709551615,"epoch":"e"}"#);
     let responses = vec![
-        api::PublishResponse::Result(api::PublishResult { offset: 1, epoch: "e".into() }),
-        api::PublishResponse::Error(ApiError::UNKNOWN_CHANNEL),
-        api::PublishResponse::Result(api::PublishResult::default()),
+        published(api::PublishResult { offset: 1, epoch: "e".into() }),
+        api::PublishResponse { error: Some(ApiError::UNKNOWN_CHANNEL.into()), result: None },
+        published(api::PublishResult::default()),
     ];
     check(
         api::BroadcastResult { responses },
@@ -88,14 +102,6 @@ fn full_results() {
         info: Some(info(b"")),
         offset: 9,
         tags: BTreeMap::from([("a".into(), "1".into()), ("b\"".into(), String::new())]),
-        // None of these belongs to the server API.
-        delta: true,
-        channel: "c".into(),
-        key: "k".into(),
-        removed: true,
-        score: 1,
-        epoch: "e".into(),
-        version: 1,
     };
     let result = api::HistoryResult {
         publications: vec![publication, Publication { data: Bytes::from_static(b"null"), ..Default::default() }],
@@ -137,6 +143,64 @@ fn full_results() {
             r#""num_channels":3,"uptime":4,"num_subs":5}]}"#
         ),
     );
+}
+
+/// Backends that show who is away would show nobody, or everybody.
+#[test]
+fn user_statuses() {
+    let known =
+        api::UserStatus { user: "u".into(), active: 1_700_000_000, online: 1_700_000_010, state: "busy".into() };
+    let unknown = api::UserStatus { user: "x".into(), ..Default::default() };
+    check(
+        api::GetUserStatusResult { statuses: vec![known, unknown] },
+        concat!(
+            r#"{"statuses":[{"user":"u","active":1700000000,"online":1700000010,"state":"busy"},"#,
+            r#"{"user":"x"}]}"#
+        ),
+    );
+    check(api::RpcResult { data: Bytes::from_static(b"[1]") }, r#"{"data":[1]}"#);
+}
+
+fn replies() -> Vec<api::Reply> {
+    vec![
+        api::Reply {
+            publish: Some(Box::new(api::PublishResult { offset: 1, epoch: "e".into() })),
+            ..Default::default()
+        },
+        api::Reply { error: Some(Box::new(ApiError::NOT_FOUND.into())), ..Default::default() },
+        api::Reply { presence_stats: Some(Box::default()), ..Default::default() },
+        api::Reply { delete_user_status: Some(Box::default()), ..Default::default() },
+    ]
+}
+
+/// `cent` looks for the name of the method it asked for, and raises when it is missing.
+#[test]
+fn replies_of_a_batch() {
+    let mut out = Vec::new();
+    assert_eq!(api::BatchResponse { replies: replies() }.write_json(&mut out), Ok(()));
+    let expected = concat!(
+        r#"{"replies":[{"publish":{"offset":1,"epoch":"e"}},{"error":{"code":104,"message":"not found"}},"#,
+        r#"{"presence_stats":{"num_clients":0,"num_users":0}},{"delete_user_status":{}}]}"#
+    );
+    assert_eq!(String::from_utf8_lossy(&out), expected);
+}
+
+/// `gocent` knows no other replies.
+#[test]
+fn replies_of_before_batches() {
+    let mut out = b"before".to_vec();
+    for (id, reply) in [7, 0, u32::MAX].into_iter().zip(replies()) {
+        assert_eq!(api::write_legacy_reply(id, &reply, &mut out), Ok(()));
+    }
+    let expected = concat!(
+        r#"before{"id":7,"result":{"offset":1,"epoch":"e"}}{"error":{"code":104,"message":"not found"}}"#,
+        r#"{"id":4294967295,"result":{"num_clients":0,"num_users":0}}"#
+    );
+    assert_eq!(String::from_utf8_lossy(&out), expected);
+    let binary =
+        api::Reply { rpc: Some(Box::new(api::RpcResult { data: Bytes::from_static(b"\xff") })), ..Default::default() };
+    assert_eq!(api::write_legacy_reply(1, &binary, &mut out), Err(InappropriateJson));
+    assert_eq!(String::from_utf8_lossy(&out), expected, "nothing is left of it");
 }
 
 /// Callers tell error from result by the key.

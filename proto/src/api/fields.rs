@@ -72,6 +72,19 @@ impl<'de, A: MapAccess<'de>> Value<'_, A> {
         Ok(())
     }
 
+    /// As [`Self::message`], for those of which few are set.
+    pub(super) fn boxed_message<T: Fields>(self, field: &mut Option<Box<T>>) -> Result<(), A::Error> {
+        *field = self.0.next_value::<Option<Object<T>>>()?.map(|object| Box::new(object.0));
+        Ok(())
+    }
+
+    /// A list of messages, of which some are `null`.
+    pub(super) fn messages_or_null<T: Fields>(self, field: &mut Vec<Option<T>>) -> Result<(), A::Error> {
+        let list: Vec<Option<Object<T>>> = self.0.next_value()?;
+        *field = list.into_iter().map(|object| object.map(|object| object.0)).collect();
+        Ok(())
+    }
+
     /// A list of messages; a `null` in it is an empty one.
     pub(super) fn messages<T: Fields>(self, field: &mut Vec<T>) -> Result<(), A::Error> {
         let list: Vec<Object<T>> = self.0.next_value()?;
@@ -94,7 +107,7 @@ impl<'de> Deserialize<'de> for Raw {
 }
 
 /// A message, read from an object or from `null`.
-struct Object<T>(T);
+pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Fields> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {

@@ -1,38 +1,13 @@
-//! What application backends ask for, one message per method, every field of the protocol included.
-//!
-//! A field that was not given has its default. Fields that Gyre does not act on are decoded all the same: a wrong type
-//! in them fails the call, as it always did.
+//! Requests about channels and the node in JSON: which key is which field.
 
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
 use serde::de::MapAccess;
 
 use super::fields::{Fields, Value};
+use super::messages::{
+    BroadcastRequest, ChannelsRequest, HistoryRemoveRequest, HistoryRequest, InfoRequest, PresenceRequest,
+    PresenceStatsRequest, PublishRequest, RpcRequest,
+};
 use crate::client::{FilterNode, StreamPosition};
-
-/// Publish into one channel.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PublishRequest {
-    /// Channel, required.
-    pub channel: String,
-    /// Payload: JSON text as it was spelt.
-    pub data: Bytes,
-    /// Payload in padded base64; wins over `data` when not empty.
-    pub b64data: String,
-    /// Keep it out of the stream.
-    pub skip_history: bool,
-    /// Attached to the publication.
-    pub tags: BTreeMap<String, String>,
-    /// A second publish with the same key within five minutes does nothing.
-    pub idempotency_key: String,
-    /// Send deltas to subscribers that negotiated them.
-    pub delta: bool,
-    /// Dropped unless larger than the one stored; 0 = none.
-    pub version: u64,
-    /// Versions of different epochs are not compared.
-    pub version_epoch: String,
-}
 
 impl Fields for PublishRequest {
     fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, value: Value<'_, A>) -> Result<(), A::Error> {
@@ -49,29 +24,6 @@ impl Fields for PublishRequest {
             _ => value.skip(),
         }
     }
-}
-
-/// Publish into several channels. Fields as in [`PublishRequest`].
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct BroadcastRequest {
-    /// Channels, required.
-    pub channels: Vec<String>,
-    /// Payload: JSON text as it was spelt.
-    pub data: Bytes,
-    /// Payload in padded base64; wins over `data` when not empty.
-    pub b64data: String,
-    /// Keep it out of the streams.
-    pub skip_history: bool,
-    /// Attached to the publications.
-    pub tags: BTreeMap<String, String>,
-    /// Per channel.
-    pub idempotency_key: String,
-    /// Send deltas to subscribers that negotiated them.
-    pub delta: bool,
-    /// Per channel.
-    pub version: u64,
-    /// Versions of different epochs are not compared.
-    pub version_epoch: String,
 }
 
 impl Fields for BroadcastRequest {
@@ -91,43 +43,16 @@ impl Fields for BroadcastRequest {
     }
 }
 
-/// Who is subscribed.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PresenceRequest {
-    /// Channel, required.
-    pub channel: String,
-}
-
 impl Fields for PresenceRequest {
     fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, value: Value<'_, A>) -> Result<(), A::Error> {
         channel_alone(&mut self.channel, key, value)
     }
 }
 
-/// How many are subscribed.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PresenceStatsRequest {
-    /// Channel, required.
-    pub channel: String,
-}
-
 impl Fields for PresenceStatsRequest {
     fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, value: Value<'_, A>) -> Result<(), A::Error> {
         channel_alone(&mut self.channel, key, value)
     }
-}
-
-/// Read a stream.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HistoryRequest {
-    /// Channel, required.
-    pub channel: String,
-    /// Publications wanted; 0 = only the top of the stream, negative = all.
-    pub limit: i32,
-    /// Read after this position, or before it when `reverse`.
-    pub since: Option<StreamPosition>,
-    /// Newest first.
-    pub reverse: bool,
 }
 
 impl Fields for HistoryRequest {
@@ -142,24 +67,10 @@ impl Fields for HistoryRequest {
     }
 }
 
-/// Empty a stream; its offset and epoch stay.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HistoryRemoveRequest {
-    /// Channel, required.
-    pub channel: String,
-}
-
 impl Fields for HistoryRemoveRequest {
     fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, value: Value<'_, A>) -> Result<(), A::Error> {
         channel_alone(&mut self.channel, key, value)
     }
-}
-
-/// Which channels have subscribers.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ChannelsRequest {
-    /// Glob; empty = all.
-    pub pattern: String,
 }
 
 impl Fields for ChannelsRequest {
@@ -171,13 +82,19 @@ impl Fields for ChannelsRequest {
     }
 }
 
-/// What the nodes are and do. Has no fields.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct InfoRequest;
-
 impl Fields for InfoRequest {
     fn field<'de, A: MapAccess<'de>>(&mut self, _: &str, value: Value<'_, A>) -> Result<(), A::Error> {
         value.skip()
+    }
+}
+
+impl Fields for RpcRequest {
+    fn field<'de, A: MapAccess<'de>>(&mut self, key: &str, value: Value<'_, A>) -> Result<(), A::Error> {
+        match key {
+            "method" => value.scalar(&mut self.method),
+            "params" => value.payload(&mut self.params),
+            _ => value.skip(),
+        }
     }
 }
 

@@ -3,12 +3,17 @@
 //! Not derived: empty members are left out except those that client libraries index blindly, and payloads are spliced in
 //! after a check.
 
-use super::results::*;
-use crate::client::{ClientInfo, InappropriateJson, Publication};
+use super::messages::{
+    BroadcastResult, ChannelsResult, DeleteUserStatusResult, DisconnectResult, Error, GetUserStatusResult,
+    HistoryRemoveResult, HistoryResult, InfoResult, Metrics, NodeResult, PresenceResult, PresenceStatsResult,
+    Publication, PublishResponse, PublishResult, RefreshResult, RpcResult, SubscribeResult, UnsubscribeResult,
+    UpdateUserStatusResult, UserStatus,
+};
+use crate::client::{ClientInfo, InappropriateJson};
 use crate::codes::ApiError;
 use crate::json::{self, Object};
 
-type Written = Result<(), InappropriateJson>;
+pub(super) type Written = Result<(), InappropriateJson>;
 
 /// A result with a JSON form.
 pub trait WriteJson {
@@ -35,17 +40,20 @@ pub fn write_error(error: ApiError, out: &mut Vec<u8>) {
 
 /// Appends `{"code":…,"message":…}`, the whole body in transport error mode.
 pub fn write_bare_error(error: ApiError, out: &mut Vec<u8>) {
-    out.extend_from_slice(br#"{"code":"#);
-    json::number(error.code, out);
-    out.extend_from_slice(br#","message":"#);
-    json::string(error.message, out);
-    out.push(b'}');
+    write_code(error.code, error.message, out);
 }
 
-impl WriteJson for Empty {
-    fn write_json(&self, out: &mut Vec<u8>) -> Written {
-        json::object(out, |_| Ok(()))
-    }
+/// As [`write_bare_error`].
+pub(super) fn write_own_error(error: &Error, out: &mut Vec<u8>) {
+    write_code(error.code, &error.message, out);
+}
+
+fn write_code(code: u32, message: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"code":"#);
+    json::number(code, out);
+    out.extend_from_slice(br#","message":"#);
+    json::string(message, out);
+    out.push(b'}');
 }
 
 impl WriteJson for PublishResult {
@@ -67,11 +75,11 @@ impl WriteJson for BroadcastResult {
 }
 
 fn publish_response(response: &PublishResponse, object: &mut Object<'_>) -> Written {
-    match response {
-        PublishResponse::Result(result) => object.message("result", Some(result), publish_result)?,
-        PublishResponse::Error(error) => write_bare_error(*error, object.member("error")),
+    if let Some(error) = &response.error {
+        write_own_error(error, object.member("error"));
+        return Ok(());
     }
-    Ok(())
+    object.message("result", response.result.as_ref(), publish_result)
 }
 
 impl WriteJson for PresenceResult {
@@ -173,5 +181,72 @@ fn float(value: f64, out: &mut Vec<u8>) -> Written {
         return Err(InappropriateJson);
     }
     out.extend_from_slice(value.to_string().as_bytes());
+    Ok(())
+}
+
+impl WriteJson for SubscribeResult {
+    fn write_json(&self, out: &mut Vec<u8>) -> Written {
+        nothing(out)
+    }
+}
+
+impl WriteJson for UnsubscribeResult {
+    fn write_json(&self, out: &mut Vec<u8>) -> Written {
+        nothing(out)
+    }
+}
+
+impl WriteJson for DisconnectResult {
+    fn write_json(&self, out: &mut Vec<u8>) -> Written {
+        nothing(out)
+    }
+}
+
+impl WriteJson for RefreshResult {
+    fn write_json(&self, out: &mut Vec<u8>) -> Written {
+        nothing(out)
+    }
+}
+
+impl WriteJson for HistoryRemoveResult {
+    fn write_json(&self, out: &mut Vec<u8>) -> Written {
+        nothing(out)
+    }
+}
+
+impl WriteJson for UpdateUserStatusResult {
+    fn write_json(&self, out: &mut Vec<u8>) -> Written {
+        nothing(out)
+    }
+}
+
+impl WriteJson for DeleteUserStatusResult {
+    fn write_json(&self, out: &mut Vec<u8>) -> Written {
+        nothing(out)
+    }
+}
+
+fn nothing(out: &mut Vec<u8>) -> Written {
+    out.extend_from_slice(b"{}");
+    Ok(())
+}
+
+impl WriteJson for RpcResult {
+    fn write_json(&self, out: &mut Vec<u8>) -> Written {
+        json::object(out, |object| object.raw("data", &self.data))
+    }
+}
+
+impl WriteJson for GetUserStatusResult {
+    fn write_json(&self, out: &mut Vec<u8>) -> Written {
+        json::object(out, |object| object.list_always("statuses", &self.statuses, user_status))
+    }
+}
+
+fn user_status(status: &UserStatus, object: &mut Object<'_>) -> Written {
+    object.string("user", &status.user);
+    object.number("active", status.active);
+    object.number("online", status.online);
+    object.string("state", &status.state);
     Ok(())
 }

@@ -88,7 +88,7 @@ impl Publication {
 }
 
 /// Stream position: offset and epoch.
-#[derive(Clone, PartialEq, Deserialize, Message)]
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize, Message)]
 #[serde(default)]
 pub struct StreamPosition {
     /// Offset in the stream.

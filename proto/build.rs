@@ -1,0 +1,19 @@
+//! Compiles the messages of the server API. The service itself is compiled where it is served.
+
+use std::io;
+
+const PACKAGE: &str = ".centrifugal.centrifugo.api";
+
+fn main() -> io::Result<()> {
+    println!("cargo::rerun-if-changed=protos");
+    let files = protox::compile(["protos/api.proto"], ["protos"]).map_err(io::Error::other)?;
+    let mut messages = prost_build::Config::new();
+    messages.bytes(["."]).btree_map(["."]);
+    // The client protocol has the same ones: what is kept for clients is answered to backends as it is.
+    for shared in ["ClientInfo", "Disconnect", "FilterNode", "StreamPosition"] {
+        messages.extern_path(format!("{PACKAGE}.{shared}"), format!("crate::client::{shared}"));
+    }
+    // Of their many fields one is set: inline, each command of a batch would take 2 KiB.
+    messages.boxed(format!("{PACKAGE}.Command")).boxed(format!("{PACKAGE}.Reply"));
+    messages.compile_fds(files)
+}
