@@ -8,11 +8,11 @@ pub(crate) const CONGESTED_BACKLOG: usize = 64 * 1024;
 /// caller from taking the host's memory.
 pub(crate) const API_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Channels of one broadcast that may be under way at a time (server-api.md 4.2).
-pub(crate) const BROADCAST_IN_FLIGHT_MAX: usize = 1024;
+/// Channels of one broadcast, or commands of one parallel batch, that may be under way at a time (server-api.md 4.2, 4.13).
+pub(crate) const API_IN_FLIGHT_MAX: usize = 1024;
 
-/// Channels of one broadcast served in one go: about half a millisecond of a core.
-pub(crate) const BROADCAST_SLICE: usize = 256;
+/// Channels of one broadcast, or commands of one batch, served in one go: about half a millisecond of a core.
+pub(crate) const API_SLICE: usize = 256;
 
 /// Time between two reports of a core to the control thread, in ms. Metrics may be 10 s old (observability.md 1).
 pub(crate) const SNAPSHOT_INTERVAL_MS: u64 = 1000;

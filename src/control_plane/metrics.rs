@@ -157,22 +157,22 @@ fn client_counters(page: &mut Page, cores: &[&Snapshot], sum: impl Fn(Value) -> 
 fn api_counters(page: &mut Page, cores: &[&Snapshot]) {
     let name = "centrifugo_api_command_errors_total";
     page.family(name, "counter", "Server API calls answered with an error.");
-    let mut errors = std::collections::BTreeMap::<(&str, u32), u64>::new();
-    for ((method, code), count) in cores.iter().flat_map(|s| &s.api.errors) {
-        *errors.entry((method, *code)).or_default() += count;
+    let mut errors = std::collections::BTreeMap::<_, u64>::new();
+    for (which, count) in cores.iter().flat_map(|s| &s.api.errors) {
+        *errors.entry(which).or_default() += count;
     }
-    for ((method, code), count) in errors {
+    for ((protocol, method, code), count) in errors {
         let code = code.to_string();
-        page.sample(name, &[("protocol", "http"), ("method", method), ("error", &code)], count);
+        page.sample(name, &[("protocol", protocol.name()), ("method", method), ("error", &code)], count);
     }
     let name = "gyre_api_calls_total";
-    page.family(name, "counter", "Server API calls.");
-    let mut calls = std::collections::BTreeMap::<&str, u64>::new();
-    for (method, count) in cores.iter().flat_map(|s| &s.api.calls) {
-        *calls.entry(method).or_default() += count;
+    page.family(name, "counter", "Server API calls, commands of batches included.");
+    let mut calls = std::collections::BTreeMap::<_, u64>::new();
+    for (which, count) in cores.iter().flat_map(|s| &s.api.calls) {
+        *calls.entry(which).or_default() += count;
     }
-    for (method, count) in calls {
-        page.sample(name, &[("method", method)], count);
+    for ((protocol, method), count) in calls {
+        page.sample(name, &[("protocol", protocol.name()), ("method", method)], count);
     }
 }
 

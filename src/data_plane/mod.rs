@@ -7,6 +7,7 @@
 mod admission;
 #[cfg(test)]
 mod allocations;
+mod api;
 mod calls;
 mod entropy;
 mod handler;

@@ -14,6 +14,7 @@ use gyre_io::DriverStats;
 use gyre_io::redis::Servers;
 use gyre_proto::ids::CoreId;
 
+use super::api::Protocol;
 use super::StoreStats;
 use crate::settings::Settings;
 
@@ -182,8 +183,8 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ApiCounters {
     /// By method: calls, and errors by code.
-    pub(crate) calls: std::collections::BTreeMap<&'static str, u64>,
-    pub(crate) errors: std::collections::BTreeMap<(&'static str, u32), u64>,
+    pub(crate) calls: std::collections::BTreeMap<(Protocol, &'static str), u64>,
+    pub(crate) errors: std::collections::BTreeMap<(Protocol, &'static str, u32), u64>,
     /// Upgrades refused because of their origin.
     pub(crate) refused_origins: u64,
     /// Because of `client.connection_limit`.

@@ -59,6 +59,7 @@ impl Settings {
                 prefix: config.http_api.handler_prefix.trim_end_matches('/').to_owned(),
                 key: config.http_api.key.expose().to_owned(),
                 is_open: config.http_api.insecure,
+                errors_have_status: config.http_api.error_mode == "transport",
             }),
         })
     }
@@ -91,6 +92,8 @@ pub(crate) struct ApiSettings {
     /// Empty = nobody gets in, unless `is_open`.
     pub(crate) key: String,
     pub(crate) is_open: bool,
+    /// Of all calls: transport error mode.
+    pub(crate) errors_have_status: bool,
 }
 
 /// Origins from which browsers may connect (transports.md 1.3).

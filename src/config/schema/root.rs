@@ -100,7 +100,7 @@ const HTTP_API: &[Field] = &[
     boolean("insecure", "Asks for no key.").honoured(),
     text("handler_prefix", "/api", "Path.").honoured(),
     text("key", "", "Key of callers.").honoured(),
-    text("error_mode", "", "transport answers errors with HTTP status codes."),
+    text("error_mode", "", "transport answers errors with HTTP status codes.").honoured(),
     object("jwks", API_JWKS, "Tokens in place of the key.").closed_edition(),
 ];
 

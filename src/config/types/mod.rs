@@ -147,6 +147,8 @@ pub(crate) struct HttpApi {
     pub(crate) handler_prefix: String,
     /// Empty = no key can match, every call is 401 unless `insecure`.
     pub(crate) key: Secret,
+    /// Empty, or `transport`: errors are HTTP statuses.
+    pub(crate) error_mode: String,
 }
 
 /// `grpc_api.*`

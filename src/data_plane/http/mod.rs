@@ -1,8 +1,6 @@
 //! HTTP on a core: the WebSocket upgrade, the server API, health and metrics, by exact path.
 
-mod acts;
 mod api;
-mod channels;
 mod upgrade;
 
 use std::cell::Cell;
@@ -47,11 +45,9 @@ async fn route(
         return upgrade::answer(core, conn, &request, negotiated);
     }
     if let Some(api) = &settings.api
-        && let Some(method) = path.and_then(|path| path.strip_prefix(&*api.prefix)?.strip_prefix('/'))
-        && api::is_method(method)
+        && let Some(endpoint) = path.and_then(|path| api::endpoint(&api.prefix, path))
     {
-        let method = method.to_owned();
-        return api::answer(core, api, &method, request).await;
+        return api::answer(core, api, endpoint, request).await;
     }
     if path == settings.health_path.as_deref() {
         return json(StatusCode::OK, Bytes::from_static(b"{}"));

@@ -10,27 +10,22 @@ use gyre_proto::api;
 use gyre_proto::codes::{ApiError, Disconnect, Unsubscribe};
 
 use super::super::calls::Answer;
-use super::super::{NodeInfo, Question, ToControl};
-use super::Core;
-use super::api::Outcome;
+use super::super::{Core, NodeInfo, Question, ToControl};
 use super::channels::payload;
 
-/// `{"result":{}}`.
-pub(super) fn empty_result() -> Vec<u8> {
-    br#"{"result":{}}"#.to_vec()
-}
-
-pub(super) async fn subscribe(core: &Core, body: &[u8]) -> Outcome {
-    let request: api::SubscribeRequest = api::decode(body)?;
+pub(in crate::data_plane) async fn subscribe(
+    core: &Core,
+    request: api::SubscribeRequest,
+) -> Result<api::SubscribeResult, ApiError> {
     if request.channel.is_empty() {
-        return Err(ApiError::BAD_REQUEST.into());
+        return Err(ApiError::BAD_REQUEST);
     }
     let info = payload(request.info, &request.b64info)?;
     let data = payload(request.data, &request.b64data)?;
     if core.engine.borrow().rules().resolve(&request.channel).is_none() {
-        return Err(ApiError::UNKNOWN_CHANNEL.into());
+        return Err(ApiError::UNKNOWN_CHANNEL);
     }
-    let overrides = request.overrides.unwrap_or_default();
+    let overrides = request.r#override.unwrap_or_default();
     let said = |option: Option<api::BoolValue>| option.map(|option| option.value);
     let what = ActWhat::Subscribe(SubscribeAct {
         channel: request.channel.into(),
@@ -47,35 +42,44 @@ pub(super) async fn subscribe(core: &Core, body: &[u8]) -> Outcome {
         },
     });
     let act = Act { user: request.user.into(), client: request.client.into(), whitelist: Vec::new(), what };
-    act_everywhere(core, &request.session, act).await
+    act_everywhere(core, &request.session, act).await?;
+    Ok(api::SubscribeResult {})
 }
 
-pub(super) async fn unsubscribe(core: &Core, body: &[u8]) -> Outcome {
-    let request: api::UnsubscribeRequest = api::decode(body)?;
+pub(in crate::data_plane) async fn unsubscribe(
+    core: &Core,
+    request: api::UnsubscribeRequest,
+) -> Result<api::UnsubscribeResult, ApiError> {
     if request.channel.is_empty() {
-        return Ok(empty_result());
+        return Ok(api::UnsubscribeResult {});
     }
     if core.engine.borrow().rules().resolve(&request.channel).is_none() {
-        return Err(ApiError::UNKNOWN_CHANNEL.into());
+        return Err(ApiError::UNKNOWN_CHANNEL);
     }
     let what = ActWhat::Unsubscribe { channel: request.channel.into(), why: Unsubscribe::SERVER };
     let act = Act { user: request.user.into(), client: request.client.into(), whitelist: Vec::new(), what };
-    act_everywhere(core, &request.session, act).await
+    act_everywhere(core, &request.session, act).await?;
+    Ok(api::UnsubscribeResult {})
 }
 
-pub(super) async fn refresh(core: &Core, body: &[u8]) -> Outcome {
-    let request: api::RefreshRequest = api::decode(body)?;
+pub(in crate::data_plane) async fn refresh(
+    core: &Core,
+    request: api::RefreshRequest,
+) -> Result<api::RefreshResult, ApiError> {
     let what = ActWhat::Refresh(RefreshAct {
         is_expired: request.expired,
         expire_at_s: request.expire_at,
         info: request.info,
     });
     let act = Act { user: request.user.into(), client: request.client.into(), whitelist: Vec::new(), what };
-    act_everywhere(core, &request.session, act).await
+    act_everywhere(core, &request.session, act).await?;
+    Ok(api::RefreshResult {})
 }
 
-pub(super) async fn disconnect(core: &Core, body: &[u8]) -> Outcome {
-    let request: api::DisconnectRequest = api::decode(body)?;
+pub(in crate::data_plane) async fn disconnect(
+    core: &Core,
+    request: api::DisconnectRequest,
+) -> Result<api::DisconnectResult, ApiError> {
     let why = match request.disconnect {
         Some(given) => Disconnect::of_application(given.code, given.reason),
         None => Disconnect::FORCE_DISCONNECT,
@@ -86,14 +90,15 @@ pub(super) async fn disconnect(core: &Core, body: &[u8]) -> Outcome {
         whitelist: request.whitelist.into_iter().map(Into::into).collect(),
         what: ActWhat::Disconnect(why),
     };
-    act_everywhere(core, &request.session, act).await
+    act_everywhere(core, &request.session, act).await?;
+    Ok(api::DisconnectResult {})
 }
 
 /// Done on this node when it is answered, so that what is published next reaches who was subscribed. On the other nodes
 /// as soon as they hear of it: the answer waits only until they have been told.
-async fn act_everywhere(core: &Core, session: &str, act: Act) -> Outcome {
+async fn act_everywhere(core: &Core, session: &str, act: Act) -> Result<(), ApiError> {
     if !session.is_empty() {
-        return Ok(empty_result()); // No transport of this version gives out sessions.
+        return Ok(()); // No transport of this version gives out sessions.
     }
     let act = Arc::new(act);
     let told = core.has_nodes().then(|| {
@@ -104,16 +109,18 @@ async fn act_everywhere(core: &Core, session: &str, act: Act) -> Outcome {
     if let Some(told) = told
         && !matches!(told.await, Some(Answer::Told(true)))
     {
-        return Err(ApiError::INTERNAL.into());
+        return Err(ApiError::INTERNAL);
     }
     match here.iter().all(|part| matches!(part, SurveyReply::Done(true))) {
-        true => Ok(empty_result()),
-        false => Err(ApiError::INTERNAL.into()),
+        true => Ok(()),
+        false => Err(ApiError::INTERNAL),
     }
 }
 
-pub(super) async fn channels(core: &Core, body: &[u8]) -> Outcome {
-    let request: api::ChannelsRequest = api::decode(body)?;
+pub(in crate::data_plane) async fn channels(
+    core: &Core,
+    request: api::ChannelsRequest,
+) -> Result<api::ChannelsResult, ApiError> {
     let started = Instant::now();
     let question = Question::Channels(request.pattern.into());
     let what = question.for_cores().map_err(|error| {
@@ -143,13 +150,10 @@ pub(super) async fn channels(core: &Core, body: &[u8]) -> Outcome {
         let sum = &mut channels.entry(name).or_default().num_clients;
         *sum = sum.saturating_add(clients);
     }
-    let mut out = Vec::new();
-    api::write_result(&api::ChannelsResult { channels }, &mut out)?;
-    Ok(out)
+    Ok(api::ChannelsResult { channels })
 }
 
-pub(super) async fn info(core: &Core, body: &[u8]) -> Outcome {
-    api::decode::<api::InfoRequest>(body)?;
+pub(in crate::data_plane) async fn info(core: &Core, _: api::InfoRequest) -> Result<api::InfoResult, ApiError> {
     let others = core.has_nodes().then(|| core.ask_control(|core, call| ToControl::Nodes { core, call }));
     let mut node = Counts::default();
     for part in core.ask_all(SurveyWhat::Counts).await {
@@ -162,9 +166,7 @@ pub(super) async fn info(core: &Core, body: &[u8]) -> Outcome {
     {
         nodes.extend(others.into_iter().map(result));
     }
-    let mut out = Vec::new();
-    api::write_result(&api::InfoResult { nodes }, &mut out)?;
-    Ok(out)
+    Ok(api::InfoResult { nodes })
 }
 
 fn result(node: NodeInfo) -> api::NodeResult {
