@@ -1,6 +1,6 @@
 //! Start and end of a node: everything that can fail is tried before the first connection is taken.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use gyre_tuning::Host;
 use gyre_tuning::topology::Topology;
 
 use crate::config::{Warning, types::Config};
-use crate::control_plane::{self, ControlOptions, End};
+use crate::control_plane::{self, ControlOptions, End, GrpcApi};
 use crate::data_plane::{Admission, CoreHandler, Parcel, StoreOptions};
 use crate::discovery;
 use crate::host_check;
@@ -21,7 +21,7 @@ use crate::layout::Layout;
 use crate::logging;
 use crate::placement;
 use crate::settings::proxies::Proxies;
-use crate::settings::{self, Settings, StoreSettings};
+use crate::settings::{self, GrpcApiSettings, Settings, StoreSettings};
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(config: &Config, warnings: &[Warning]) -> ExitCode {
@@ -79,6 +79,7 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     };
     let cores = usize::from(layout.cores());
     let listeners = listen(config, cores)?;
+    let grpc_api = GrpcApiSettings::new(config)?.map(listen_grpc).transpose()?;
     // Not before: an address that is taken may be that of a node which has this file.
     let _pid_file = config.pid_file.as_deref().map(PidFile::write).transpose()?;
     let mut ports = Mesh::new(cores + 1)?;
@@ -91,6 +92,7 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
         port,
         discovery,
         found,
+        grpc_api,
         shutdown_timeout: config.shutdown.timeout,
         reload: Box::new(move || {
             let (config, warnings) = Config::load(sources.clone())?;
@@ -160,6 +162,16 @@ fn place_control(layout: &Layout) -> anyhow::Result<()> {
 
 fn outbox_bytes_max(config: &Config) -> u32 {
     config.client.queue_max_size.map_or(u32::MAX, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX))
+}
+
+fn listen_grpc(settings: GrpcApiSettings) -> anyhow::Result<GrpcApi> {
+    let (address, port) = (&*settings.address, settings.port);
+    let bound = match address {
+        "" => TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).or_else(|_| TcpListener::bind(("0.0.0.0", port))),
+        address => TcpListener::bind((address.trim_start_matches('[').trim_end_matches(']'), port)),
+    };
+    let listener = bound.with_context(|| format!("grpc_api: cannot listen on {address}:{port}"))?;
+    Ok(GrpcApi { listener, settings })
 }
 
 /// An empty address means every one, IPv6 and IPv4 on one socket where the system has IPv6.

@@ -1,6 +1,7 @@
 //! The control thread: signals, configuration reload, metrics, the other nodes. It runs Tokio on the main thread, on no core's CPU if
 //! some are reserved (`gyre.reserved_cores`), and may block; it never touches a client's socket.
 
+mod grpc_api;
 mod metrics;
 mod nodes;
 
@@ -17,8 +18,10 @@ use gyre_io::mesh::Port;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+pub(crate) use self::grpc_api::GrpcApi;
 use self::nodes::{Deed, Nodes};
 use crate::data_plane::{Asker, FromControl, NodeInfo, Parcel, Snapshot, ToControl, ToNodes};
 use crate::discovery::{Discovery, Found, Tell};
@@ -50,6 +53,8 @@ pub(crate) struct ControlOptions {
     pub(crate) discovery: Option<Discovery>,
     /// What it finds.
     pub(crate) found: Finds,
+    /// `None` = it is not served.
+    pub(crate) grpc_api: Option<GrpcApi>,
     pub(crate) shutdown_timeout: Duration,
     /// Reads the configuration again; `Err` = keep the old one.
     pub(crate) reload: Box<dyn Fn() -> anyhow::Result<Rules>>,
@@ -82,11 +87,13 @@ struct Control {
     /// `None` = there are no others.
     nodes: Option<Nodes>,
     started: Instant,
+    /// Of the gRPC API.
+    api_calls: grpc_api::Calls,
     drained: usize,
 }
 
 async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<End> {
-    let ControlOptions { settings, port, discovery, mut found, shutdown_timeout, reload } = options;
+    let ControlOptions { settings, port, discovery, mut found, grpc_api, shutdown_timeout, reload } = options;
     let sleeper = port.sleeper();
     // An eventfd is read like a pipe.
     let bell = pipe::Receiver::from_owned_fd_unchecked(sleeper.as_fd().try_clone_to_owned()?)?;
@@ -94,6 +101,12 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     start()?;
+    let (asked, mut api_calls) = unbounded_channel();
+    let (stop_api, api_stops) = oneshot::channel();
+    if let Some(grpc_api) = grpc_api {
+        grpc_api.start(asked.clone(), api_stops)?;
+    }
+    let mut stop_api = Some(stop_api);
     let mut deadline: Option<Instant> = None;
     let mut last_word_until = None;
     let mut control = Control::new(settings, port, discovery);
@@ -125,6 +138,12 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
             Some(Found { shard, servers }) = found.recv() => {
                 control.tell_cores(|| FromControl::Servers { shard, servers: Arc::clone(&servers) });
             }
+            Some(call) = api_calls.recv() => {
+                control.ask_core(call);
+                while let Ok(call) = api_calls.try_recv() {
+                    control.ask_core(call);
+                }
+            }
             _ = hangup.recv() => control.reload(&*reload),
             _ = interrupt.recv() => stop = true,
             _ = terminate.recv() => stop = true,
@@ -134,6 +153,7 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
             tracing::info!("shutting down ...");
             deadline = Some(Instant::now() + shutdown_timeout);
             control.stop();
+            drop(stop_api.take());
         }
     }
 }
@@ -142,7 +162,16 @@ impl Control {
     fn new(settings: Arc<Settings>, port: Port<Parcel>, discovery: Option<Discovery>) -> Self {
         // What is outside of the process is shared with others.
         let nodes = discovery.is_some().then(|| Nodes::new(NodeInfo::own(&settings, &Counts::default()), 0));
-        Self { settings, port, discovery, snapshots: HashMap::new(), nodes, started: Instant::now(), drained: 0 }
+        Self {
+            settings,
+            port,
+            discovery,
+            snapshots: HashMap::new(),
+            nodes,
+            started: Instant::now(),
+            api_calls: grpc_api::Calls::default(),
+            drained: 0,
+        }
     }
 
     /// Takes in what the cores have said. `true` = there may be more.
@@ -163,6 +192,7 @@ impl Control {
                     self.tell(usize::from(core.0), page);
                 }
                 ToControl::Drained => self.drained += 1,
+                ToControl::Api { number, reply } => self.api_calls.answered(number, *reply),
                 ToControl::Backend { core, asker, .. } => {
                     let reply = Box::new(BackendReply::Failed);
                     self.tell(usize::from(core.0), FromControl::Backend { asker, reply });
@@ -201,6 +231,7 @@ impl Control {
             | ToControl::Scrape { .. }
             | ToControl::Drained
             | ToControl::Doubt(_)
+            | ToControl::Api { .. }
             | ToControl::Backend { .. }
             | ToControl::StateEvents { .. } => {}
         }
@@ -245,6 +276,12 @@ impl Control {
         }
         self.turn();
         self.tell_cores(|| FromControl::Shutdown);
+    }
+
+    /// A call of the gRPC API.
+    fn ask_core(&mut self, asked: grpc_api::Asked) {
+        let (core, what) = self.api_calls.hand_out(asked, self.settings.cores);
+        self.tell(core, what);
     }
 
     fn now_ms(&self) -> u64 {

@@ -13,10 +13,11 @@ use gyre_proto::ids::{ConnId, CoreId};
 use gyre_proto::ws::{Opcode, Role};
 
 use super::admission::{Admission, Places};
+use super::api::{self, Protocol};
 use super::calls::{Answer, Calls};
 use super::entropy::Entropy;
 use super::store::{ForControl, Store, StoreOptions, hand_over};
-use super::{ApiCounters, Core, FromControl, Parcel, ToControl, http};
+use super::{ApiCall, ApiCounters, ApiReply, Core, FromControl, Parcel, ToControl, http};
 use crate::limits::{MEMORY_PEAK_MIN, MEMORY_SNAPSHOTS, SNAPSHOT_INTERVAL_MS, STORE_UP_MS};
 use crate::settings::Settings;
 
@@ -176,6 +177,16 @@ impl CoreHandler {
                 engine.backend_answered(asker, *reply, hands);
             }),
             FromControl::StateTold { .. } => {}
+            FromControl::Api { number, call } => {
+                let core = Rc::clone(&self.core);
+                gyre_io::spawn(async move {
+                    let reply = match *call {
+                        ApiCall::One(command) => ApiReply::One(api::execute(&core, Protocol::Grpc, command).await),
+                        ApiCall::Batch(batch) => ApiReply::Batch(api::batch(&core, Protocol::Grpc, batch).await),
+                    };
+                    core.tell_control(ToControl::Api { number, reply: Box::new(reply) });
+                });
+            }
             FromControl::Shutdown => {
                 self.core.is_shutting_down.set(true);
                 driver.drain();

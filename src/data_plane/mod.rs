@@ -32,7 +32,8 @@ use entropy::Entropy;
 pub(crate) use handler::CoreHandler;
 use hands::Hands;
 pub(crate) use parcel::{
-    ApiCounters, Asker, Durations, FromControl, NodeInfo, Parcel, Question, Snapshot, ToControl, ToNodes,
+    ApiCall, ApiCounters, ApiReply, Asker, Durations, FromControl, NodeInfo, Parcel, Question, Snapshot, ToControl,
+    ToNodes,
 };
 use store::Store;
 pub(crate) use store::{PresenceOptions, StoreOptions, StoreShard, StoreStats, scripts};

@@ -12,10 +12,11 @@ use gyre_engine::rules::Rules;
 use gyre_engine::{Act, CallId, Counters, Counts, Message, SurveyReply, SurveyWhat};
 use gyre_io::DriverStats;
 use gyre_io::redis::Servers;
+use gyre_proto::api::{Batch, Command, Reply};
 use gyre_proto::ids::CoreId;
 
-use super::api::Protocol;
 use super::StoreStats;
+use super::api::Protocol;
 use crate::settings::Settings;
 
 /// One message in a ring. Small, so that rings stay small: a tag and a pointer.
@@ -54,6 +55,8 @@ pub(crate) enum ToControl {
     FromNodes(Box<[u8]>),
     /// From core 0: what came of [`FromControl::Publish`].
     Published { number: u64, ok: bool },
+    /// Answer to [`FromControl::Api`].
+    Api { number: u64, reply: Box<ApiReply> },
     /// Answered by [`FromControl::Backend`].
     Backend { core: CoreId, asker: BackendAsker, call: Box<BackendCall> },
     /// Answered by [`FromControl::StateTold`].
@@ -81,6 +84,8 @@ pub(crate) enum FromControl {
     Act(Arc<Act>),
     /// To core 0: another node asks all cores.
     Survey { number: u64, what: Box<SurveyWhat> },
+    /// A call of the server API that came in on the control thread. Answered by [`ToControl::Api`].
+    Api { number: u64, call: Box<ApiCall> },
     /// Answer to [`ToControl::Backend`].
     Backend { asker: BackendAsker, reply: Box<BackendReply> },
     /// Answer to [`ToControl::StateEvents`]: whether the backend has taken them.
@@ -94,6 +99,20 @@ pub(crate) enum FromControl {
 pub(crate) struct StateBatch {
     pub(crate) proxy: ProxyId,
     pub(crate) events: Vec<StateEvent>,
+}
+
+/// What is asked of the server API.
+#[derive(Debug)]
+pub(crate) enum ApiCall {
+    One(Command),
+    Batch(Batch),
+}
+
+/// Of the kind of its [`ApiCall`].
+#[derive(Debug)]
+pub(crate) enum ApiReply {
+    One(Reply),
+    Batch(Vec<Reply>),
 }
 
 /// A message to other nodes.

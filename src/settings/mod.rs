@@ -1,5 +1,6 @@
 //! The configuration in the form that the cores read it: rules, origins, paths, keys. Made once, shared by all cores.
 
+mod grpc_api;
 pub(crate) mod proxies;
 pub(crate) mod redis;
 mod rules;
@@ -12,6 +13,7 @@ use anyhow::anyhow;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use gyre_engine::rules::Rules;
 
+pub(crate) use grpc_api::GrpcApiSettings;
 pub(crate) use rules::rules;
 pub(crate) use store::StoreSettings;
 

@@ -14,6 +14,7 @@ mod tls;
 mod trust;
 
 pub(crate) use endpoint::Endpoint;
+pub(crate) use tls::pem;
 
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;

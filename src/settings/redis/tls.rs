@@ -110,7 +110,7 @@ fn identity(
 }
 
 /// The PEM text that a value is, in the order in which the reference looks.
-fn pem(option: &str, value: &str) -> Result<Vec<u8>, Mistake> {
+pub(crate) fn pem(option: &str, value: &str) -> Result<Vec<u8>, Mistake> {
     if is_pem(value.as_bytes()) {
         return Ok(value.as_bytes().to_vec());
     }
