@@ -5,6 +5,7 @@ import os
 
 import pytest
 from harness import CORES, Gyre
+from harness.app import BACKENDS, app
 from harness.node import merged
 from harness.redis import RedisServer
 from harness.several import META_TTL_S, QUICK, on_redis, several
@@ -62,3 +63,18 @@ def pair(server):
         yield nodes
         for node in nodes:
             assert not node.logs("error"), node.logs("error")[:5]
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def asking_node(request):
+    """A node that asks about everything, and its backend; once over HTTP and once over gRPC."""
+    with app(request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def asking(asking_node):
+    """The same, for one test: the backend has neither answers nor calls."""
+    asking_node.backend.reset()
+    yield asking_node
+    asking_node.backend.reset()

@@ -1,0 +1,148 @@
+"""Connections that expire: the backend says whether they live on."""
+
+import time
+
+import pytest
+from harness import Wire, eventually, token
+from harness.app import app
+from harness.backend import HANG, Status, disconnect, error, result
+
+# A deadline is whole seconds, and a connection that is let in must not have reached it.
+SOON_S = 2
+# Until a node has noticed that a deadline is over, on a laden machine.
+NOTICED_S = 4
+
+
+def soon(seconds=SOON_S):
+    return int(time.time()) + seconds
+
+
+def later():
+    return result(expire_at=soon(100))
+
+
+def test_I03_what_the_backend_is_asked(asking):
+    # As for the connect proxy.
+    asking.backend["refresh"] = later()
+    with asking.wire(expire_at=soon()) as wire:
+        assert "ttl" not in wire.session
+        asking.backend.wait("refresh", client=wire.client)
+        assert asking.backend.only("refresh").fields == asking.about(wire)
+        # Prolonged for long, without a word to the client.
+        wire.quiet(SOON_S + 0.5)
+        assert len(asking.backend.calls("refresh", client=wire.client)) == 1
+
+
+def test_I03_connections_with_a_token(asking):
+    # Whoever came with a token would be thrown out when it expires, although the backend would keep him.
+    asking.backend["refresh"] = later()
+    with Wire(asking.node) as wire:
+        session = wire.call(connect={"token": token("7", lifetime_s=SOON_S)})["connect"]
+        assert "ttl" not in session
+        call = asking.backend.wait("refresh", client=session["client"])[0]
+        assert call.fields["user"] == "7"
+        wire.quiet(1.2)
+        wire.send({"id": 9, "refresh": {"token": token("7")}})
+        assert wire.closed() == (3501, "bad request")
+
+
+def test_connections_that_do_not_expire(asking):
+    # Idle connections would cost calls.
+    with asking.wire() as wire:
+        wire.quiet(2)
+        assert not asking.backend.calls("refresh")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        result(expired=True),
+        {},
+        error(1000),
+        disconnect(4501),
+        result(),
+        result(expire_at=1),
+    ],
+    ids=["expired", "no result", "error", "disconnect", "no new time", "past"],
+)
+def test_I03_expired(asking, answer):
+    # A user whose session has ended would go on reading.
+    asking.backend["refresh"] = answer
+    with asking.wire(expire_at=soon()) as wire:
+        assert wire.closed(within=SOON_S + NOTICED_S) == (3005, "connection expired")
+        assert len(asking.backend.calls("refresh", client=wire.client)) == 1
+
+
+def test_I03_again_and_again(asking):
+    # The second deadline counts like the first.
+    asking.backend["refresh"] = lambda call: result(expire_at=soon())
+    with asking.wire(expire_at=soon()) as wire:
+        deadline = time.monotonic() + 20
+        while len(asking.backend.calls("refresh", client=wire.client)) < 3:
+            wire.quiet(0.1)
+            assert time.monotonic() < deadline
+        asking.backend["refresh"] = result(expired=True)
+        assert wire.closed(within=NOTICED_S + 2)[0] == 3005
+
+
+@pytest.mark.parametrize("failure", ["broken", "hangs", "down"])
+def test_I03_backend_fails(asking, failure):
+    # An outage of the backend would throw out everybody whose deadline falls into it.
+    asking.backend["refresh"] = HANG if failure == "hangs" else asking.backend.broken
+    with asking.wire(expire_at=soon()) as wire:
+        if failure == "down":
+            asking.backend.stop()
+        try:
+            # Beyond the deadline, the timeout, and what a client has to refresh itself.
+            wire.quiet(SOON_S + 4)
+        finally:
+            if failure == "down":
+                asking.backend.start()
+        assert len(asking.backend.calls("refresh", client=wire.client)) == (0 if failure == "down" else 1)
+
+
+def test_info(asking, fresh):
+    # Others would see a name that has changed since; or none, when the backend leaves it out.
+    channel = fresh("presence")
+    asking.backend["refresh"] = lambda call: result(expire_at=soon(), info={"name": "new"})
+    with asking.wire(expire_at=soon(), info={"name": "old"}, channels=[channel]) as wire:
+        assert asking.members(channel)[wire.client]["conn_info"] == {"name": "old"}
+
+        def shown():
+            wire.quiet(0.05)
+            return asking.members(channel)[wire.client].get("conn_info")
+
+        eventually(lambda: shown() == {"name": "new"}, within=8, what="the new info")
+        asking.backend["refresh"] = later()
+        asking.backend.wait("refresh", len(asking.backend.calls("refresh")) + 1, client=wire.client)
+        wire.quiet(1.2)
+        assert shown() == {"name": "new"}
+
+
+def test_a_transform_loses_the_grace():
+    # As specified: a status that means something is an answer, and it is no prolongation.
+    transforms = [{"status_code": 503, "to_error": {"code": 1503, "message": "later"}}]
+    with app("http", http={"status_to_code_transforms": transforms}) as made:
+        made.backend["refresh"] = Status(503)
+        with made.wire(expire_at=soon()) as wire:
+            assert wire.closed(within=SOON_S + NOTICED_S) == (3005, "connection expired")
+        made.backend["refresh"] = Status(500)
+        with made.wire(expire_at=soon()) as wire:
+            wire.quiet(SOON_S + 2)
+
+
+def test_many_expire_at_once(asking):
+    # All who came in the same second would be refreshed one after another, the last ones too late.
+    asking.backend["refresh"] = later()
+    at = soon(4)
+    wires = []
+    try:
+        for _ in range(200):
+            wires.append(asking.wire(expire_at=at))
+        eventually(lambda: len(asking.backend.calls("refresh")) == 200, within=12, what="200 refreshes")
+        assert len({call.fields["client"] for call in asking.backend.calls("refresh")}) == 200
+        for wire in wires:
+            wire.quiet(0.005)
+    finally:
+        for wire in wires:
+            wire.__exit__()

@@ -1,0 +1,149 @@
+"""Calls of clients that the backend answers."""
+
+import base64
+import time
+
+import pytest
+from harness import Wire, running
+from harness.app import App, app, everything
+from harness.backend import HANG, Backend, Late, disconnect, error, result
+from harness.node import merged
+
+
+def test_I07_what_the_backend_is_asked(asking):
+    # Backends written for the reference would not find what they look for.
+    with asking.wire() as wire:
+        wire.call(rpc={"method": "sum", "data": {"a": [1]}})
+        assert asking.backend.only("rpc").fields == {**asking.about(wire), "method": "sum", "data": {"a": [1]}}
+        asking.backend.reset()
+        wire.call(rpc={"method": "on:sum"})
+        assert asking.backend.only("rpc").fields == {**asking.about(wire), "method": "on:sum"}
+        asking.backend.reset()
+        wire.call(rpc={})
+        assert "method" not in asking.backend.only("rpc").fields
+
+
+def test_anonymous(asking):
+    # Backends look for the user without asking whether it is there.
+    with asking.wire("") as wire:
+        wire.call(rpc={"method": "m"})
+        call = asking.backend.only("rpc")
+        assert call.fields.get("user", "") == ""
+        if asking.backend.scheme == "http":
+            assert '"user":""' in call.body.decode().replace(" ", "")
+
+
+def test_I07_data(asking):
+    # The answer would not be the backend's.
+    with asking.wire() as wire:
+        for answer, expected in (
+            ({}, {}),
+            ({"result": {}}, {}),
+            (result(data={"sum": 3}), {"data": {"sum": 3}}),
+            (result(data=False), {"data": False}),
+            (result(data=0, b64data=base64.b64encode(b"[1]").decode()), {"data": [1]}),
+            (result(data="x" * 500_000), {"data": "x" * 500_000}),
+        ):
+            asking.backend["rpc"] = answer
+            assert wire.call(rpc={"method": "m"})["rpc"] == expected
+
+
+def test_errors(asking):
+    # Applications tell their clients by codes what went wrong.
+    with asking.wire() as wire:
+        for answer in (error(1000, "no"), error(404, "none", temporary=True), {**error(1), **result(data=1)}):
+            asking.backend["rpc"] = answer
+            assert wire.call(rpc={"method": "m"})["error"] == answer["error"]
+        asking.backend["rpc"] = asking.backend.broken
+        expected = {"code": 100, "message": "internal server error", "temporary": True}
+        assert wire.call(rpc={"method": "m"})["error"] == expected
+        asking.backend["rpc"] = result(b64data="?")
+        assert wire.error(rpc={"method": "m"}) == 100
+        asking.backend["rpc"] = {**disconnect(4001, "later"), **error(1), **result(data=1)}
+        wire.send({"id": 9, "rpc": {"method": "m"}})
+        assert wire.closed() == (4001, "later")
+
+
+def test_I12_timeout(asking):
+    # A call would hang as long as the backend likes.
+    asking.backend["rpc"] = HANG
+    with asking.wire() as wire:
+        began = time.monotonic()
+        assert wire.error(rpc={"method": "m"}) == 100
+        assert 1.9 < time.monotonic() - began < 4
+
+
+def test_I07_namespaces(asking):
+    # Methods of a part of the application that is switched off would reach it.
+    with asking.wire() as wire:
+        assert wire.error(rpc={"method": "nope:m"}) == 104
+        assert wire.error(rpc={"method": "off:m"}) == 108
+        assert not asking.backend.calls("rpc")
+        wire.call(rpc={"method": "on:a:b"})
+        assert asking.backend.only("rpc").fields["method"] == "on:a:b"
+
+
+def test_without_any_proxy():
+    # As before there was one.
+    with running() as node, Wire.connected(node) as wire:
+        assert wire.error(rpc={"method": "m"}) == 108
+        assert wire.error(rpc={"method": "nope:m"}) == 108
+
+
+@pytest.mark.parametrize("method", ["ping", "on:health"])
+def test_ping(method):
+    # Clients that measure the way to the node would measure the backend.
+    with Backend() as backend:
+        changes = merged(everything(backend), {"rpc": {"ping": {"enabled": True, "method": method}}})
+        with running(changes) as node, App(node, backend).wire() as wire:
+            assert wire.call(rpc={"method": method, "data": 1})["rpc"] == {}
+            assert not backend.calls("rpc")
+            wire.call(rpc={"method": "other"})
+            backend.only("rpc")
+
+
+def test_ping_alone():
+    # It needs no backend.
+    with running({"rpc": {"ping": {"enabled": True}}}) as node, Wire.connected(node) as wire:
+        assert wire.call(rpc={"method": "ping"})["rpc"] == {}
+        assert wire.error(rpc={"method": "other"}) == 104
+
+
+def test_boundary():
+    # Method names with a colon in them would need a namespace although there are none.
+    with Backend() as backend:
+        for boundary, asked in (("", "a:b"), ("/", "on/b")):
+            changes = merged(everything(backend), {"rpc": {"namespace_boundary": boundary}})
+            with running(changes) as node, App(node, backend).wire() as wire:
+                backend.reset()
+                backend["rpc"] = {}
+                assert wire.call(rpc={"method": asked})["rpc"] == {}
+                assert wire.call(rpc={"method": "a:b"})["rpc"] == {}
+                assert (wire.call(rpc={"method": "nope/x"}).get("error", {}).get("code") == 104) is (boundary == "/")
+
+
+def test_pongs_while_a_call_hangs():
+    # A client that waits for a slow answer would be taken for dead.
+    with app("http", changes=lambda backend: merged(
+        everything(backend, timeout="8s"), {"client": {"ping_interval": "1s", "pong_timeout": "800ms"}}
+    )) as made:
+        made.backend["rpc"] = Late(5, result(data="slow"))
+        with made.wire() as wire:
+            wire.send({"id": 9, "rpc": {"method": "m"}})
+            # Pings are answered while it waits, see Wire.next.
+            assert wire.reply(9, within=8)["rpc"] == {"data": "slow"}
+            wire.quiet(2.5)
+        # Whoever does not answer is still found out while the call hangs.
+        with made.wire() as wire:
+            wire.answer_pings = False
+            wire.send({"id": 9, "rpc": {"method": "m"}})
+            assert wire.closed(within=5)[0] == 3012
+
+
+def test_many_calls_of_one_client(asking):
+    # Answers would be given to other questions.
+    asking.backend["rpc"] = lambda call: Late(0.001 * (call.fields["data"] % 7), result(data=call.fields["data"]))
+    with asking.wire() as wire:
+        wire.send(*({"id": 100 + n, "rpc": {"method": "m", "data": n}} for n in range(100)))
+        got = [wire.next() for _ in range(100)]
+        assert [(reply["id"] - 100, reply["rpc"]["data"]) for reply in got] == [(n, n) for n in range(100)]

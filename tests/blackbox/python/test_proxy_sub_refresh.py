@@ -1,0 +1,147 @@
+"""Subscriptions that expire: the backend says whether they live on."""
+
+import time
+
+import pytest
+from harness import channel_token, eventually
+from harness.backend import HANG, disconnect, error, result
+
+SOON_S = 2
+# Expiry is seen at a presence tick, one a second here.
+NOTICED_S = 5
+
+
+def soon(seconds=SOON_S):
+    return int(time.time()) + seconds
+
+
+def later():
+    return result(expire_at=soon(100))
+
+
+def test_I08_what_the_backend_is_asked(asking, fresh):
+    # As for the subscribe proxy.
+    channel = fresh("subrefresh")
+    asking.backend["subscribe"] = result(expire_at=soon())
+    asking.backend["sub_refresh"] = later()
+    with asking.wire() as wire:
+        got = wire.subscribe(channel)
+        assert "ttl" not in got and "expires" not in got
+        call = asking.backend.wait("sub_refresh", client=wire.client, within=SOON_S + NOTICED_S)[0]
+        assert call.fields == {**asking.about(wire), "channel": channel}
+        wire.quiet(3)
+        asking.backend.only("sub_refresh", client=wire.client)
+        wire.send({"id": 9, "sub_refresh": {"channel": channel, "token": channel_token(channel)}})
+        assert wire.closed() == (3501, "bad request")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [result(expired=True), {}, error(1000), disconnect(4501), result(expire_at=1)],
+    ids=["expired", "no result", "error", "disconnect", "past"],
+)
+def test_I08_expired(asking, fresh, answer):
+    # A user who may not read any more would go on reading; or lose all other channels too.
+    channel = fresh("subrefresh")
+    asking.backend["subscribe"] = result(expire_at=soon())
+    asking.backend["sub_refresh"] = answer
+    with asking.wire() as wire:
+        wire.subscribe(channel)
+        wire.subscribe(fresh("open"))
+        pushed = wire.push("unsubscribe", within=SOON_S + NOTICED_S)
+        assert pushed == {"channel": channel, "unsubscribe": {"code": 2501, "reason": "expired"}}
+        assert asking.node.num_clients(channel) == 0
+        wire.call(rpc={"method": "still here"})
+        wire.quiet(1.2)
+
+
+def test_server_side_subscription_expired(asking, fresh):
+    # What the application subscribed its user to would never end.
+    channel = fresh("subrefresh")
+    asking.backend["sub_refresh"] = {}
+    with asking.wire() as wire:
+        asking.node.api("subscribe", user="42", channel=channel, expire_at=soon())
+        wire.push("subscribe")
+        assert wire.closed(within=SOON_S + NOTICED_S) == (3006, "subscription expired")
+
+
+def test_server_side_subscription_prolonged(asking, fresh):
+    # Users would be thrown out although the backend keeps them.
+    channel = fresh("subrefresh")
+    asking.backend["sub_refresh"] = later()
+    with asking.wire() as wire:
+        asking.node.api("subscribe", user="42", channel=channel, expire_at=soon())
+        wire.push("subscribe")
+        asking.backend.wait("sub_refresh", client=wire.client, within=SOON_S + NOTICED_S)
+        wire.quiet(2.5)
+
+
+def test_no_new_time_means_no_expiry(asking, fresh):
+    # Opposite of what the refresh proxy does, as specified.
+    channel = fresh("subrefresh")
+    asking.backend["subscribe"] = result(expire_at=soon())
+    asking.backend["sub_refresh"] = result()
+    with asking.wire() as wire:
+        wire.subscribe(channel)
+        asking.backend.wait("sub_refresh", client=wire.client, within=SOON_S + NOTICED_S)
+        asking.backend["sub_refresh"] = result(expired=True)
+        wire.quiet(3.5)
+        asking.backend.only("sub_refresh", client=wire.client)
+
+
+@pytest.mark.parametrize("failure", ["broken", "hangs"])
+def test_backend_fails(asking, fresh, failure):
+    # An outage of the backend would take away subscriptions.
+    channel = fresh("subrefresh")
+    asking.backend["subscribe"] = result(expire_at=soon())
+    asking.backend["sub_refresh"] = HANG if failure == "hangs" else asking.backend.broken
+    with asking.wire() as wire:
+        wire.subscribe(channel)
+        asking.backend.wait("sub_refresh", client=wire.client, within=SOON_S + NOTICED_S)
+        wire.quiet(4.5)
+        asking.backend.only("sub_refresh", client=wire.client)
+        assert asking.node.num_clients(channel) == 1
+
+
+def test_info(asking, fresh):
+    # Others would see a role that has changed since.
+    channel = fresh("subrefresh")
+    asking.backend["subscribe"] = result(expire_at=soon(), info={"role": "old"})
+    asking.backend["sub_refresh"] = result(expire_at=soon(100), info={"role": "new"})
+    with asking.wire() as wire:
+        wire.subscribe(channel)
+
+        def shown():
+            wire.quiet(0.05)
+            return asking.members(channel)[wire.client]["chan_info"]
+
+        assert shown() == {"role": "old"}
+        eventually(lambda: shown() == {"role": "new"}, within=SOON_S + NOTICED_S, what="the new info")
+
+
+def test_subscription_with_a_token(asking, fresh):
+    # Whoever came with a token is the backend's business once it is over.
+    channel = fresh("subrefresh")
+    asking.backend["sub_refresh"] = {}
+    with asking.wire() as wire:
+        got = wire.subscribe(channel, token=channel_token(channel, lifetime_s=SOON_S))
+        assert "ttl" not in got
+        pushed = wire.push("unsubscribe", within=SOON_S + NOTICED_S)
+        assert pushed["unsubscribe"]["code"] == 2501
+
+
+def test_unsubscribed_while_the_backend_thinks(asking, fresh):
+    # The end of an old subscription would end the new one of the same name.
+    channel = fresh("subrefresh")
+    asking.backend["subscribe"] = result(expire_at=soon())
+    asking.backend["sub_refresh"] = HANG
+    with asking.wire() as wire:
+        wire.subscribe(channel)
+        asking.backend.wait("sub_refresh", client=wire.client, within=SOON_S + NOTICED_S)
+        wire.call(unsubscribe={"channel": channel})
+        asking.backend["subscribe"] = result()
+        wire.subscribe(channel)
+        asking.backend["sub_refresh"] = {}
+        asking.backend.release()
+        wire.quiet(2.5)
+        assert asking.node.num_clients(channel) == 1
