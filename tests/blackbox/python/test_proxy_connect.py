@@ -99,7 +99,9 @@ def test_anonymous_and_nobody(asking):
 
 def test_nobody_falls_through_to_anonymous():
     # Sites that are open to all could not use a backend for those who are known.
-    with Backend() as backend, running(merged(everything(backend), {"client": {"allow_anonymous_connect_without_token": True}})) as node:
+    with Backend() as backend, running(
+        merged(everything(backend), {"client": {"allow_anonymous_connect_without_token": True}})
+    ) as node:
         with Wire(node) as wire:
             assert wire.call(connect={})["connect"]["client"]
         backend["connect"] = error(1001, "not you")

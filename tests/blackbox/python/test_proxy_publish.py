@@ -169,7 +169,7 @@ def test_large_payload(asking, fresh):
     channel = fresh("askedpub")
     with asking.wire() as wire:
         subscribed(asking, wire, channel)
-        data = {"text": "ä\\\"\n" * 5000}
+        data = {"text": 'ä\\"\n' * 5000}
         assert len(json.dumps(data)) < 65000
         wire.call(publish={"channel": channel, "data": data})
         assert wire.data() == data and asking.backend.only("publish").fields["data"] == data

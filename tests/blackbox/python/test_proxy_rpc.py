@@ -124,9 +124,12 @@ def test_boundary():
 
 def test_pongs_while_a_call_hangs():
     # A client that waits for a slow answer would be taken for dead.
-    with app("http", changes=lambda backend: merged(
-        everything(backend, timeout="8s"), {"client": {"ping_interval": "1s", "pong_timeout": "800ms"}}
-    )) as made:
+    with app(
+        "http",
+        changes=lambda backend: merged(
+            everything(backend, timeout="8s"), {"client": {"ping_interval": "1s", "pong_timeout": "800ms"}}
+        ),
+    ) as made:
         made.backend["rpc"] = Late(5, result(data="slow"))
         with made.wire() as wire:
             wire.send({"id": 9, "rpc": {"method": "m"}})

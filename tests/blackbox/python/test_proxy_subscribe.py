@@ -250,7 +250,11 @@ def test_commands_stay_in_order(asking, fresh):
     channel = fresh("asked")
     asking.backend["subscribe"] = Late(0.3, result())
     with asking.wire() as wire:
-        wire.send({"id": 5, "subscribe": {"channel": channel}}, {"id": 6, "rpc": {"method": "m"}}, {"id": 7, "presence": {"channel": channel}})
+        wire.send(
+            {"id": 5, "subscribe": {"channel": channel}},
+            {"id": 6, "rpc": {"method": "m"}},
+            {"id": 7, "presence": {"channel": channel}},
+        )
         assert [wire.next()["id"] for _ in range(3)] == [5, 6, 7]
         events = [call.event for call in asking.backend.calls()]
         assert events == ["connect", "subscribe", "rpc"]
