@@ -268,7 +268,7 @@ def test_commands_of_the_client_wait_no_longer_than_the_timeout(cache, fresh):
     backend["cache_empty"] = HANG
     with Wire.connected(nodes[1]) as wire, Wire.connected(nodes[1]) as other:
         began = time.monotonic()
-        wire.send({"id": 50, "subscribe": {"channel": fresh("example"), "recover": True}}, {"id": 51, "ping": {}, "rpc": {}})
+        wire.send({"id": 50, "subscribe": {"channel": fresh("example"), "recover": True}}, {"id": 51, "rpc": {}})
         backend.wait("cache_empty")
         other.subscribe(fresh("open"))
         assert time.monotonic() - began < 1
