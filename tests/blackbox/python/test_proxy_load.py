@@ -126,8 +126,8 @@ def test_many_connect_at_once(kind):
             assert made.node.api("info")["nodes"][0]["num_users"] == count
 
 
-def test_flood_beyond_what_a_proxy_takes():
-    # A backend that stands still would take the memory of the node, and calls would be answered after their timeout.
+def test_a_backend_that_stands_still():
+    # It would take the memory of the node, and calls would go on failing after its return.
     with app("http", timeout="1s") as made:
         made.backend["connect"] = HANG
         before = made.node.memory_bytes()
