@@ -8,6 +8,7 @@ use crate::home::{Home, Interest, Outcome};
 use crate::message::{Caller, HistoryOptions, HomeCall, HomeReply, HomeRequest, HomeResponse, Message};
 use crate::outlet::Outlet;
 use crate::remote::{Remote, Resolutions};
+use crate::rules::Rules;
 use crate::store::{Heard, StoreReply, Ticket};
 
 /// The channels whose home this core is, by where their truth is kept.
@@ -24,6 +25,14 @@ impl Homes {
         match self {
             Self::Memory(home) => home.interesting_channels(),
             Self::Store(remote) => remote.interesting_channels(),
+        }
+    }
+
+    /// Other rules are in force.
+    pub(crate) fn follow(&mut self, rules: &Arc<Rules>) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Store(remote) => remote.follow(rules),
         }
     }
 

@@ -90,16 +90,16 @@ impl Engine {
         Self {
             core: options.core,
             cores: options.cores,
-            rules: options.rules,
             version: options.version,
             now: Now::default(),
             rng: fastrand::Rng::with_seed(options.seed),
             sessions: Sessions::new(options.seed),
             hub: Hub::new(options.seed),
             home: match options.is_stored {
-                true => Homes::Store(Box::new(Remote::new(options.seed))),
+                true => Homes::Store(Box::new(Remote::new(options.seed, Arc::clone(&options.rules)))),
                 false => Homes::Memory(Box::new(Home::new(options.seed))),
             },
+            rules: options.rules,
             fan_outs: VecDeque::new(),
             users: hashbrown::HashMap::with_hasher(hasher),
             seats: Seats::new(options.seed),
@@ -298,7 +298,10 @@ impl Engine {
             Message::TakeSeat(request) => self.take_seat(*request, out),
             Message::Seat(answer) => self.seat_answered(*answer, out),
             Message::GiveSeatBack(user) => self.free_seat(&user),
-            Message::Rules(rules) => self.rules = rules,
+            Message::Rules(rules) => {
+                self.home.follow(&rules);
+                self.rules = rules;
+            }
         }
     }
 

@@ -52,4 +52,4 @@ pub use position::{Epoch, Position};
 pub use seats::{SeatAnswer, SeatRequest};
 pub use session::ClientId;
 pub use state_store::{EventId, Expired, QueuedEvent, StateCall, StateReply, StateStep, StateWhat, Vacated};
-pub use store::{Heard, StoreCall, StorePublish, StoreRead, StoreReply, Ticket};
+pub use store::{Heard, Layout, StoreCall, StorePublish, StoreRead, StoreReply, Ticket};

@@ -11,6 +11,7 @@ use gyre_proto::client::{ClientInfo, Publication};
 
 use crate::message::{HistoryFacts, HistoryOptions};
 use crate::position::{Epoch, Position};
+use crate::rules::StateEvents;
 use crate::session::ClientId;
 
 /// Number of a call to the store, unique on its core.
@@ -35,14 +36,17 @@ pub enum StoreCall<'a> {
     /// Drop the items of the history; epoch and top offset stay.
     RemoveHistory,
     /// Add a presence entry, or renew its time to live.
-    Enter(ClientId, &'a ClientInfo),
+    Enter(ClientId, &'a ClientInfo, Layout),
     /// Remove a presence entry. The user is needed to count it out.
-    Exit(ClientId, &'a str),
+    Exit(ClientId, &'a str, Layout),
     /// The presence entries. Answered by [`StoreReply::Members`].
-    Members,
+    Members(Layout),
     /// How many there are. Answered by [`StoreReply::Counts`].
-    Counts,
+    Counts(Layout),
 }
+
+/// How presence entries of a channel are kept: if its state is told to a backend, together with the queue of what to tell.
+pub type Layout = Option<StateEvents>;
 
 /// See [`StoreCall::Publish`]. Without history and idempotency key nothing is kept.
 #[derive(Debug)]

@@ -162,7 +162,8 @@ impl Remote {
         let is_positioned = entering.position.is_some();
         if let Some((client, info)) = member {
             self.add_member(&name, client, &info);
-            self.ask(&name, Asked::Step(number), StoreCall::Enter(client, &info), out, resolved);
+            let call = StoreCall::Enter(client, &info, self.layout(&name));
+            self.ask(&name, Asked::Step(number), call, out, resolved);
         }
         if is_positioned {
             self.begin_read(number, &name, out, resolved);

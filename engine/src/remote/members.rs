@@ -45,7 +45,7 @@ impl Remote {
         let members = &mut self.channels[id].members;
         if members.as_ref().is_some_and(|members| members.has(client)) {
             Roster::enter(members, client, Member::new(info), &self.hasher);
-            self.tell(name, StoreCall::Enter(client, info), out);
+            self.tell(name, StoreCall::Enter(client, info, self.layout(name)), out);
         }
     }
 
@@ -61,7 +61,7 @@ impl Remote {
             && let Some(member) = Roster::leave(&mut channel.members, client)
         {
             self.refresh.members -= 1;
-            self.tell(name, StoreCall::Exit(client, &member.user), out);
+            self.tell(name, StoreCall::Exit(client, &member.user, self.layout(name)), out);
         }
         if let Some(info) = call.leave {
             self.tell(name, StoreCall::Leave(&info), out);
@@ -104,11 +104,12 @@ impl Remote {
             }
             let channel = self.channels.get(self.refresh.cursor);
             if let Some((channel, members)) = channel.and_then(|channel| Some((channel, channel.members.as_ref()?))) {
+                let layout = self.layout(&channel.name);
                 members.each(self.refresh.renewed, due, |client, info| {
                     let ticket = self.next_ticket;
                     self.next_ticket += 1;
                     // Not taken: the next round tries again, and entries live for more than one.
-                    out.store(ticket, &channel.name, StoreCall::Enter(client, info));
+                    out.store(ticket, &channel.name, StoreCall::Enter(client, info, layout));
                     self.refresh.renewed += 1;
                     due -= 1;
                 });

@@ -26,7 +26,8 @@ use crate::message::{
 };
 use crate::outlet::Outlet;
 use crate::position::{Epoch, Position};
-use crate::store::{Heard, StoreCall, StorePublish, StoreRead, StoreReply, Ticket};
+use crate::rules::Rules;
+use crate::store::{Heard, Layout, StoreCall, StorePublish, StoreRead, StoreReply, Ticket};
 use enter::Entering;
 use hearing::Hearing;
 use roster::Roster;
@@ -127,10 +128,12 @@ pub(crate) struct Remote {
     refresh: members::Refresh,
     /// Channels with subscribers on some core.
     interesting: u64,
+    /// Those in force: they say how presence of a channel is kept.
+    rules: Arc<Rules>,
 }
 
 impl Remote {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, rules: Arc<Rules>) -> Self {
         let hasher = FixedState::with_seed(seed);
         Self {
             channels: ByName::new(hasher.clone()),
@@ -143,7 +146,17 @@ impl Remote {
             lingering: hearing::Lingering::default(),
             refresh: members::Refresh::default(),
             interesting: 0,
+            rules,
         }
+    }
+
+    /// Others are in force. Entries kept in another way than from now on run out by themselves.
+    pub(crate) fn follow(&mut self, rules: &Arc<Rules>) {
+        self.rules = Arc::clone(rules);
+    }
+
+    fn layout(&self, name: &str) -> Layout {
+        self.rules.resolve(name)?.options.state
     }
 
     pub(crate) fn interesting_channels(&self) -> u64 {
@@ -185,10 +198,12 @@ impl Remote {
                 self.ask(name, Asked::Reply(caller, name.into()), StoreCall::RemoveHistory, out, &mut resolved);
             }
             HomeCall::Presence => {
-                self.ask(name, Asked::Reply(caller, name.into()), StoreCall::Members, out, &mut resolved);
+                let call = StoreCall::Members(self.layout(name));
+                self.ask(name, Asked::Reply(caller, name.into()), call, out, &mut resolved);
             }
             HomeCall::PresenceStats => {
-                self.ask(name, Asked::Reply(caller, name.into()), StoreCall::Counts, out, &mut resolved);
+                let call = StoreCall::Counts(self.layout(name));
+                self.ask(name, Asked::Reply(caller, name.into()), call, out, &mut resolved);
             }
             HomeCall::CheckPosition { core, held, meta_ttl_ms } => {
                 let new_epoch = Epoch::random(&mut self.rng);

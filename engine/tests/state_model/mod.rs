@@ -70,6 +70,10 @@ impl StateModel {
     pub fn remove(&mut self, partition: u32, channel: &str, client: &str, now_ms: u64) -> (bool, bool) {
         let delay_ms = self.delay_ms;
         let kept = self.partition(partition);
+        if kept.latest_ms(channel, now_ms).is_none() {
+            // The keys live as long as the last client.
+            kept.clients.remove(channel);
+        }
         if kept.clients.get_mut(channel).and_then(|clients| clients.remove(client)).is_none() {
             return (false, false);
         }

@@ -64,10 +64,10 @@ impl Call {
                 Self::Read(Read { limit, since, reverse, meta_ttl_ms, new_epoch })
             }
             StoreCall::RemoveHistory => Self::RemoveHistory,
-            StoreCall::Enter(client, info) => Self::Enter(client, info.clone()),
-            StoreCall::Exit(client, _) => Self::Exit(client),
-            StoreCall::Members => Self::Members,
-            StoreCall::Counts => Self::Counts,
+            StoreCall::Enter(client, info, _) => Self::Enter(client, info.clone()),
+            StoreCall::Exit(client, ..) => Self::Exit(client),
+            StoreCall::Members(_) => Self::Members,
+            StoreCall::Counts(_) => Self::Counts,
         }
     }
 
