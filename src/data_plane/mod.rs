@@ -36,7 +36,7 @@ pub(crate) use parcel::{
     ToNodes,
 };
 use store::Store;
-pub(crate) use store::{PresenceOptions, StoreOptions, StoreShard, StoreStats, scripts};
+pub(crate) use store::{PresenceOptions, StateOptions, StoreOptions, StoreShard, StoreStats, scripts};
 
 use crate::settings::Settings;
 

@@ -130,6 +130,7 @@ impl StoreSettings {
                 PresenceIn::Broker => stored(true, &self.broker),
                 PresenceIn::Own(own) => stored(false, own),
             },
+            state: None,
             prefix: self.broker.options.prefix.clone(),
             node_uid: node_uid.to_owned(),
             unready: Arc::new(AtomicUsize::new(usize::from(cores))),

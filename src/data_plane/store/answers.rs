@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gyre_engine::scripts::{Envelope, offset_of};
-use gyre_engine::{ClientId, Engine, Epoch, Heard, HistoryFacts, Position, StoreReply};
+use gyre_engine::{ClientId, Engine, Epoch, Heard, HistoryFacts, Position, StateReply, StoreReply};
 use gyre_io::redis::{Event, Reply, ReplyError, Use};
 use gyre_proto::client::{ClientInfo, Publication};
 
 use super::ask::{self, Kind};
 use super::hearing::hear_on;
+use super::{Store, state};
 use crate::data_plane::hands::Hands;
 
 /// Something for the control thread.
@@ -134,12 +135,22 @@ fn answered(
             }
             store.batch_heard(batch);
         }
+        kind @ (Kind::Lease | Kind::Step | Kind::Expired | Kind::Vacated | Kind::Forgotten) => {
+            let was_lost = reply.is_none();
+            let proxies = store.asked_queues.remove(&number).unwrap_or_default();
+            let answer = reply.and_then(|reply| state::understood(kind, reply, &proxies));
+            if answer.is_none() && !was_lost {
+                store.note_not_understood(kind, now_ms);
+            }
+            store.state_answers.push((number, answer.unwrap_or(StateReply::Failed)));
+        }
         kind => {
+            if let (Kind::Entered, Some(reply)) = (kind, &reply) {
+                store.note_entered(reply, now_ms);
+            }
             let reply = reply.map_or(StoreReply::Failed, |reply| {
                 understood(kind, reply).unwrap_or_else(|| {
-                    if let Some(count) = store.not_understood.note(now_ms) {
-                        tracing::error!(?kind, count, "redis answered in a way that is not understood");
-                    }
+                    store.note_not_understood(kind, now_ms);
                     StoreReply::Failed
                 })
             });
@@ -148,10 +159,20 @@ fn answered(
     }
 }
 
+impl Store {
+    fn note_not_understood(&mut self, kind: Kind, now_ms: u64) {
+        if let Some(count) = self.not_understood.note(now_ms) {
+            tracing::error!(?kind, count, "redis answered in a way that is not understood");
+        }
+    }
+}
+
 /// `None` = that is no answer to this.
 fn understood(kind: Kind, reply: Reply) -> Option<StoreReply> {
     Some(match kind {
-        Kind::Done | Kind::Nodes | Kind::Heard | Kind::Probe => StoreReply::Done,
+        Kind::Done | Kind::Nodes | Kind::Heard | Kind::Probe | Kind::Entered => StoreReply::Done,
+        // Answered to the worker.
+        Kind::Lease | Kind::Step | Kind::Expired | Kind::Vacated | Kind::Forgotten => return None,
         Kind::Told => StoreReply::Published(Position::NONE),
         Kind::Publish => {
             let [offset, epoch, ..] = <[Reply; 4]>::try_from(reply.into_array()?).ok()?;

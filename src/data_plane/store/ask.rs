@@ -30,9 +30,17 @@ pub(super) enum Kind {
     Heard,
     /// Of a message that is to show whether messages come, with the number of its shard.
     Probe,
+    /// Of a client of a channel whose state is told.
+    Entered,
+    /// Of the worker of channel states, with the number that it gave; so are the next.
+    Lease,
+    Step,
+    Expired,
+    Vacated,
+    Forgotten,
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 16] = [
     Kind::Done,
     Kind::Told,
     Kind::Publish,
@@ -43,8 +51,14 @@ const KINDS: [Kind; 10] = [
     Kind::Nodes,
     Kind::Heard,
     Kind::Probe,
+    Kind::Entered,
+    Kind::Lease,
+    Kind::Step,
+    Kind::Expired,
+    Kind::Vacated,
+    Kind::Forgotten,
 ];
-const KIND_BITS: u32 = 4;
+const KIND_BITS: u32 = 5;
 
 pub(super) fn token(number: u64, kind: Kind) -> u64 {
     number << KIND_BITS | kind as u64
@@ -70,7 +84,15 @@ impl Store {
     ) -> bool {
         self.payload.clear();
         let is_taken = match call {
-            StoreCall::Enter(..) | StoreCall::Exit(..) | StoreCall::Members | StoreCall::Counts => {
+            StoreCall::Enter(_, _, Some(_))
+            | StoreCall::Exit(_, _, Some(_))
+            | StoreCall::Members(Some(_))
+            | StoreCall::Counts(Some(_))
+                if self.state.is_some() =>
+            {
+                self.ask_states_presence(ticket, channel, call, now_ms)
+            }
+            StoreCall::Enter(..) | StoreCall::Exit(..) | StoreCall::Members(_) | StoreCall::Counts(_) => {
                 self.ask_presence(ticket, channel, call, now_ms)
             }
             call => self.ask_broker(ticket, channel, call, now_ms),
@@ -105,7 +127,7 @@ impl Store {
             }
             StoreCall::Read(read) => desk.read(ticket, &read),
             StoreCall::RemoveHistory => desk.remove_history(ticket),
-            StoreCall::Enter(..) | StoreCall::Exit(..) | StoreCall::Members | StoreCall::Counts => Ok(()),
+            StoreCall::Enter(..) | StoreCall::Exit(..) | StoreCall::Members(_) | StoreCall::Counts(_) => Ok(()),
         };
         sent.is_ok()
     }
@@ -115,13 +137,13 @@ impl Store {
             Presence::Stored { shards, ttl_s, has_user_mapping } => (*shards, *ttl_s as i64, *has_user_mapping),
             Presence::Here(members) => {
                 let reply = match call {
-                    StoreCall::Members => members.all(channel),
-                    StoreCall::Counts => members.counts(channel),
-                    StoreCall::Enter(client, info) => {
+                    StoreCall::Members(_) => members.all(channel),
+                    StoreCall::Counts(_) => members.counts(channel),
+                    StoreCall::Enter(client, info, _) => {
                         members.enter(channel, client, info);
                         StoreReply::Done
                     }
-                    StoreCall::Exit(client, _) => {
+                    StoreCall::Exit(client, ..) => {
                         members.exit(channel, client);
                         StoreReply::Done
                     }
@@ -137,24 +159,24 @@ impl Store {
         let payload = &mut self.payload;
         let done = token(ticket, Kind::Done);
         let sent = match call {
-            StoreCall::Enter(client, info) => {
+            StoreCall::Enter(client, info, _) => {
                 info.write(payload);
                 desk.script(done, Script::PresenceAdd, presence_keys(has_users), 5, |out, _| {
                     out.int(ttl_s).int(unix_s() + ttl_s).arg(client.to_string().as_bytes());
                     out.arg(payload).arg(info.user.as_bytes());
                 })
             }
-            StoreCall::Exit(client, user) => {
+            StoreCall::Exit(client, user, _) => {
                 desk.script(done, Script::PresenceRemove, presence_keys(has_users), 2, |out, _| {
                     out.arg(client.to_string().as_bytes()).arg(user.as_bytes());
                 })
             }
-            StoreCall::Counts if has_users => {
+            StoreCall::Counts(_) if has_users => {
                 let token = token(ticket, Kind::Counts);
                 desk.script(token, Script::PresenceStats, presence_keys(true), 1, |out, _| _ = out.int(unix_s()))
             }
             _ => {
-                let kind = if matches!(call, StoreCall::Members) { Kind::Members } else { Kind::CountMembers };
+                let kind = if matches!(call, StoreCall::Members(_)) { Kind::Members } else { Kind::CountMembers };
                 let token = token(ticket, kind);
                 desk.script(token, Script::Presence, presence_keys(false), 1, |out, _| _ = out.int(unix_s()))
             }

@@ -11,16 +11,19 @@ mod ask;
 mod hearing;
 mod members;
 mod silence;
+mod state;
 mod stats;
 mod streak;
 
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use gyre_engine::backend::ProxyId;
 use gyre_engine::scripts::{Keys, shard_of};
-use gyre_engine::{StoreReply, Ticket};
+use gyre_engine::{StateReply, StoreReply, Ticket};
 use gyre_io::redis::{Event, Servers, Shard, ShardOptions, Use};
 use gyre_io::{Closed, Driver};
 use gyre_proto::ids::{ConnId, CoreId};
@@ -28,6 +31,7 @@ use gyre_proto::ids::{ConnId, CoreId};
 use hearing::Hearing;
 use members::Members;
 use silence::{Due, Silence};
+pub(crate) use state::StateOptions;
 pub(crate) use stats::StoreStats;
 use streak::Streak;
 
@@ -55,6 +59,16 @@ pub(super) struct Store {
     stats: StoreStats,
     /// By shard.
     silences: Vec<Silence>,
+    /// Of channels whose state is told; `None` = of none.
+    state: Option<Rc<StateOptions>>,
+    /// For the worker of channel states.
+    state_answers: Vec<(u64, StateReply)>,
+    /// Whose queues its steps have asked for, by their numbers.
+    asked_queues: HashMap<u64, Box<[ProxyId]>>,
+    /// Partitions with a new event for some backend.
+    appended: BTreeSet<u32>,
+    /// Events that there was no room for.
+    dropped: Streak,
     unready: Arc<AtomicUsize>,
     has_been_up: bool,
     next_look_ms: u64,
@@ -72,6 +86,8 @@ pub(crate) struct StoreOptions {
     /// How many are the broker's.
     pub(crate) broker: NonZeroU32,
     pub(crate) presence: PresenceOptions,
+    /// How channel states are kept, on the shards of presence; `None` = no backend is told of any.
+    pub(crate) state: Option<StateOptions>,
     /// Starts the names of what nodes tell each other.
     pub(crate) prefix: String,
     pub(crate) node_uid: String,
@@ -162,6 +178,11 @@ impl Store {
             not_understood: Streak::default(),
             stats: StoreStats::default(),
             silences: options.shards.iter().map(|_| Silence::default()).collect(),
+            state: options.state.filter(|_| matches!(options.presence, PresenceOptions::Stored { .. })).map(Rc::new),
+            state_answers: Vec::new(),
+            asked_queues: HashMap::new(),
+            appended: BTreeSet::new(),
+            dropped: Streak::default(),
             unready: options.unready,
             has_been_up: false,
             next_look_ms: 0,
@@ -270,7 +291,8 @@ impl Store {
     pub(super) fn stats(&self) -> StoreStats {
         let in_flight = self.shards.iter().map(Shard::in_flight).sum();
         let (refused, malformed) = (self.refusals.total(), self.malformed.total());
-        StoreStats { refused, malformed, in_flight, is_up: self.is_up(), ..self.stats.clone() }
+        let state_dropped = self.dropped.total();
+        StoreStats { refused, malformed, state_dropped, in_flight, is_up: self.is_up(), ..self.stats.clone() }
     }
 
     /// Whether the store of some core has not been connected to everything yet: whoever connects now, on whichever core,

@@ -20,6 +20,12 @@ pub(crate) struct StoreStats {
     pub(crate) subscriptions_refused: u64,
     /// Messages of channels that could not be read.
     pub(crate) malformed: u64,
+    /// Channels that became occupied, with an event in the queue.
+    pub(crate) state_appended: u64,
+    /// Channels that were left and occupied again before they counted as vacated.
+    pub(crate) state_cancelled: u64,
+    /// Channels that became occupied while the queue was full: their backend is not told.
+    pub(crate) state_dropped: u64,
     /// Now waiting for an answer.
     pub(crate) in_flight: usize,
     /// Now connected to everything.
