@@ -74,7 +74,7 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
         None => (None, None),
         Some(store) => {
             let (discovery, servers) = discovery::start(store.shards(), tell)?;
-            (Some(discovery), Some(store.store(&settings.node_uid, settings.cores, &servers)?))
+            (Some(discovery), Some(store.store(&settings.node_uid, settings.cores, &servers, &proxies)?))
         }
     };
     let cores = usize::from(layout.cores());

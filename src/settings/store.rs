@@ -4,20 +4,31 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use gyre_engine::scripts::{Keys, Tagging};
+use gyre_engine::scripts::{Keys, StateKeys, Tagging};
 use gyre_io::redis::{Outages, Servers, ShardOptions};
 
+use super::proxies::Proxies;
 use super::redis::{Partitions, RedisOptions};
-use crate::config::types::{Config, EngineType, Redis};
-use crate::data_plane::{self, PresenceOptions, StoreOptions, StoreShard};
+use crate::config::types::{ChannelState, Config, EngineType, Redis};
+use crate::data_plane::{self, PresenceOptions, StateOptions, StoreOptions, StoreShard};
 use crate::discovery::Sought;
 
 /// See the module.
 pub(crate) struct StoreSettings {
     broker: Section,
     presence: PresenceIn,
+    state: StateSettings,
+}
+
+/// Of `channel_state`.
+#[derive(Debug, PartialEq, Eq)]
+struct StateSettings {
+    partitions: NonZeroU32,
+    vacated_delay_ms: u64,
+    queue_max: u64,
 }
 
 enum PresenceIn {
@@ -55,7 +66,8 @@ impl StoreSettings {
             EngineType::Redis => PresenceIn::Own(section(presence.0, presence.2)?),
             _ => PresenceIn::Memory,
         };
-        Ok(Some(Self { broker: section(broker.0, broker.2)?, presence: in_presence }))
+        let state = StateSettings::new(presence.2.channel_state, config.engine.redis.channel_state);
+        Ok(Some(Self { broker: section(broker.0, broker.2)?, presence: in_presence, state }))
     }
 
     /// For the operator: `redis (standalone)`.
@@ -87,7 +99,13 @@ impl StoreSettings {
     ///
     /// # Errors
     /// A prefix that would tear the keys of a channel apart in a cluster; TLS options that cannot be used.
-    pub(crate) fn store(&self, node_uid: &str, cores: u16, servers: &[Arc<Servers>]) -> anyhow::Result<StoreOptions> {
+    pub(crate) fn store(
+        &self,
+        node_uid: &str,
+        cores: u16,
+        servers: &[Arc<Servers>],
+        proxies: &Proxies,
+    ) -> anyhow::Result<StoreOptions> {
         let mut shards = Vec::new();
         let outages = Arc::<Outages>::default();
         for (Sought { section, prefix, shard, partitions }, servers) in self.shards().zip(servers) {
@@ -122,6 +140,18 @@ impl StoreSettings {
             ttl_s: section.options.presence_ttl_s,
             has_user_mapping: section.options.presence_user_mapping,
         };
+        let presence = match &self.presence {
+            PresenceIn::Memory => None,
+            PresenceIn::Broker => Some(&self.broker),
+            PresenceIn::Own(own) => Some(own),
+        };
+        // Without any backend there is nobody to tell, whatever a reload may bring: it brings no new ones.
+        let state = presence.filter(|_| !proxies.list.is_empty()).map(|section| StateOptions {
+            keys: StateKeys::new(&section.options.prefix, self.state.partitions),
+            vacated_delay_ms: self.state.vacated_delay_ms,
+            queue_max: self.state.queue_max,
+            proxies: proxies.list.iter().map(|proxy| proxy.name.as_str().into()).collect(),
+        });
         Ok(StoreOptions {
             shards,
             broker: NonZeroU32::new(self.broker.options.shards.len() as u32).context("no shard")?,
@@ -130,7 +160,7 @@ impl StoreSettings {
                 PresenceIn::Broker => stored(true, &self.broker),
                 PresenceIn::Own(own) => stored(false, own),
             },
-            state: None,
+            state,
             prefix: self.broker.options.prefix.clone(),
             node_uid: node_uid.to_owned(),
             unready: Arc::new(AtomicUsize::new(usize::from(cores))),
@@ -138,8 +168,58 @@ impl StoreSettings {
     }
 }
 
+/// What `num_partitions` and `event_queue_limit` are when they are 0.
+const STATE_PARTITIONS: NonZeroU32 = NonZeroU32::new(128).unwrap();
+const STATE_QUEUE_MAX: i64 = 100_000;
+/// What `vacated_event_delay` is when nobody says anything.
+const STATE_VACATED_DELAY: Duration = Duration::from_secs(5);
+
+impl StateSettings {
+    /// `own` counts, that of a presence manager with shards of its own perhaps; one that says nothing leaves it to the
+    /// engine's.
+    fn new(own: Option<ChannelState>, engines: Option<ChannelState>) -> Self {
+        let silent = ChannelState {
+            vacated_event_delay: STATE_VACATED_DELAY.as_nanos() as i64,
+            num_partitions: STATE_PARTITIONS.get().into(),
+            event_queue_limit: STATE_QUEUE_MAX,
+        };
+        let written = own.filter(|own| *own != silent).or(engines).unwrap_or(silent);
+        let partitions = u32::try_from(written.num_partitions).ok().and_then(NonZeroU32::new);
+        let queue_max = Some(written.event_queue_limit).filter(|max| *max > 0).unwrap_or(STATE_QUEUE_MAX);
+        Self {
+            partitions: partitions.unwrap_or(STATE_PARTITIONS),
+            // What is between two milliseconds is the later one: 0 alone means at once.
+            vacated_delay_ms: written.vacated_event_delay.max(0).unsigned_abs().div_ceil(1_000_000),
+            queue_max: queue_max.unsigned_abs(),
+        }
+    }
+}
+
 fn section(path: &'static str, redis: &Redis) -> anyhow::Result<Section> {
     let options = RedisOptions::new(redis);
     let options = options.map_err(|mistake| mistake.in_section(path))?;
     Ok(Section { path, options })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The state of all channels would be looked for in other places than those of the other nodes, or wait for as long as
+    /// nobody wants.
+    #[test]
+    fn channel_state() {
+        let of = |delay, partitions, queue| {
+            Some(ChannelState { vacated_event_delay: delay, num_partitions: partitions, event_queue_limit: queue })
+        };
+        let silent = of(5_000_000_000, 128, 100_000);
+        let is = |own, engines| {
+            let state = StateSettings::new(own, engines);
+            (state.vacated_delay_ms, state.partitions.get(), state.queue_max)
+        };
+        assert_eq!(is(None, None), (5000, 128, 100_000));
+        assert_eq!(is(of(0, 0, 0), silent), (0, 128, 100_000), "0 from the environment");
+        assert_eq!(is(silent, of(1, 16, 7)), (1, 16, 7), "the engine's counts where the manager's says nothing");
+        assert_eq!(is(of(2_000_000, 3, 4), of(1, 16, 7)), (2, 3, 4));
+    }
 }

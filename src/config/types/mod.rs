@@ -13,7 +13,7 @@ mod values;
 pub(crate) use channel::{Channel, ChannelOptions};
 pub(crate) use client::{Client, Token};
 pub(crate) use proxy::{NamedProxy, Proxy, Rpc, RpcOptions};
-pub(crate) use redis::{Redis, Tls};
+pub(crate) use redis::{ChannelState, Redis, Tls};
 pub(crate) use values::{Cores, DataFormat, LogLevel, RecoveryMode, Secret};
 
 use serde::Deserialize;
