@@ -39,7 +39,8 @@ local live, pending = {}, {}
 if ticked_ms < 0 or age_max_ms < 0 or now_ms - ticked_ms <= age_max_ms then
   -- A clock that was set back is no reason to be silent until it has caught up.
   if ticked_ms < 0 or now_ms - ticked_ms >= 1000 or now_ms < ticked_ms then
-    redis.call('SET', tick_key, now_ms)
+    -- A Redis that is full refuses this; events must be told all the same, which makes room.
+    redis.pcall('SET', tick_key, now_ms)
   end
   live = redis.call('ZRANGEBYSCORE', live_key, '-inf', now_ms, 'LIMIT', 0, live_max)
   pending = redis.call('ZRANGEBYSCORE', pending_key, '-inf', now_ms, 'LIMIT', 0, pending_max)
