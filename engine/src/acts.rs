@@ -251,6 +251,7 @@ fn must_wait(act: &Act, pending: &Pending) -> bool {
         ActWhat::Unsubscribe { channel, .. } => {
             let is_being_set_up = match &pending.work {
                 Work::Subscribe { plan, .. } | Work::ServerSide { plan, .. } => plan.channel == *channel,
+                Work::AskSubscribe { request, .. } => *request.channel == **channel,
                 Work::Connect(_) => true,
                 _ => false,
             };

@@ -15,7 +15,8 @@ use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 
 use crate::acts::Acts;
-use crate::backend::{BackendAsker, BackendReply};
+use crate::asking::Context;
+use crate::backend::ClientHeaders;
 use crate::calls::Homes;
 use crate::counters::Counters;
 use crate::home::Home;
@@ -70,6 +71,11 @@ pub struct EngineOptions {
     pub is_stored: bool,
     /// Feeds epochs, ping jitter and hash tables; different on every core and start.
     pub seed: u64,
+}
+
+/// Whether this is an answer to a ping, whatever else is inside (client-protocol.md 5).
+pub(crate) fn is_pong(command: &Command) -> bool {
+    command.id == 0 && command.send.is_none()
 }
 
 /// The home core of a name, the same on every core.
@@ -142,7 +148,15 @@ impl Engine {
     }
 
     /// A connection is ready for its first command.
-    pub fn open(&mut self, conn: ConnId, encoding: Encoding, client: ClientId, out: &mut dyn Outlet) {
+    /// `headers` are those that backends are told, if any.
+    pub fn open(
+        &mut self,
+        conn: ConnId,
+        encoding: Encoding,
+        client: ClientId,
+        headers: Option<Arc<ClientHeaders>>,
+        out: &mut dyn Outlet,
+    ) {
         if self.is_shutting_down {
             out.close(conn, &Disconnect::SHUTDOWN);
             return;
@@ -165,6 +179,7 @@ impl Engine {
             info: Box::default(),
             subscriptions: smallvec::SmallVec::new(),
             pending: None,
+            context: Context::with_headers(headers),
             heartbeat_at_ms: deadline_ms,
             tick_at_ms: u64::MAX,
             expire_at_ms: u64::MAX,
@@ -201,8 +216,10 @@ impl Engine {
     fn accept(&mut self, conn: ConnId, command: Command, bytes: usize, out: &mut dyn Outlet) {
         let cores = self.cores;
         let Some(session) = self.sessions.of_mut(conn) else { return };
+        // A pong is no command: it is late if it waits for one.
         if let Some(pending) = &mut session.pending
-            && !pending.is_joined_by(&command, cores)
+            && !is_pong(&command)
+            && !pending.is_joined_by(&command, cores, &self.rules)
         {
             let charge = bytes + size_of::<Command>();
             pending.queue_bytes += charge;
@@ -241,6 +258,12 @@ impl Engine {
 
     /// Runs what came in while a command was parked, acts of the server API first.
     pub(crate) fn resume(&mut self, conn: ConnId, mut parked: Pending, out: &mut dyn Outlet) {
+        if let Some(pending) = self.sessions.of_mut(conn).and_then(|session| session.pending.as_mut()) {
+            // The command waits on, for somebody else.
+            pending.acts = parked.acts;
+            (pending.queue, pending.queue_bytes) = (parked.queue, parked.queue_bytes);
+            return;
+        }
         let mut acts = std::mem::take(&mut parked.acts).into_iter();
         while let Some((act, number)) = acts.next() {
             self.catch_up(conn, &act, number, out);
@@ -259,7 +282,7 @@ impl Engine {
                 return;
             }
             if let Some(pending) = &mut session.pending
-                && !pending.is_joined_by(&command, cores)
+                && !pending.is_joined_by(&command, cores, &self.rules)
             {
                 // The rest waits on, as it is: a command that parks costs no look at those behind it.
                 parked.queue.push_front((command, charge));
@@ -303,11 +326,6 @@ impl Engine {
                 self.rules = rules;
             }
         }
-    }
-
-    /// A backend has answered. Replies to reservations that are gone are dropped.
-    pub fn backend_answered(&mut self, asker: BackendAsker, reply: BackendReply, out: &mut dyn Outlet) {
-        let _ = (asker, reply, out);
     }
 
     /// Sessions of this core, connected or not.

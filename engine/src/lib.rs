@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 mod acts;
+mod asking;
 pub mod backend;
 mod by_name;
 mod calls;
@@ -27,6 +28,7 @@ mod message;
 mod now;
 mod outlet;
 mod position;
+mod prolonging;
 mod remote;
 mod replies;
 pub mod rules;

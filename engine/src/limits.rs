@@ -38,6 +38,9 @@ pub const IDEMPOTENCY_TTL_MS: u64 = 300_000;
 /// Longest time to expiry shown to a client, in seconds: 365 days (auth.md 2.5).
 pub const EXPIRY_MAX_S: i64 = 365 * 24 * 3600;
 
+/// How long a connection or a subscription goes on whose backend cannot be asked, in seconds (proxies.md 4.2, 4.5).
+pub const PROLONGED_UNASKED_S: i64 = 60;
+
 /// Publications of one channel remembered for subscribers whose position is being read from the store. A read takes about
 /// a millisecond; one that is overtaken by more than these is repeated.
 pub const HEARD_MEANWHILE_MAX: usize = 4096;

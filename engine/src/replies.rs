@@ -1,9 +1,10 @@
 //! What one connection is told: replies, pushes, refusals. Runs on the core of the connection.
 
-use gyre_proto::client::{self, Push, Reply};
+use gyre_proto::client::{self, ErrorBody, Push, Reply};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
+use crate::backend::{BackendError, BackendReply};
 use crate::engine::Engine;
 use crate::outlet::Outlet;
 
@@ -50,6 +51,43 @@ impl Engine {
         } else {
             tracing::info!(%client, user, channel, command, code, error = error.message, "client command error");
         }
+    }
+
+    /// Ends a command that a backend was asked about: by what it says, or with error 100 when it says nothing of use.
+    pub(crate) fn backend_refused(
+        &mut self,
+        conn: ConnId,
+        id: u32,
+        what: Refused<'_>,
+        reply: BackendReply,
+        out: &mut dyn Outlet,
+    ) {
+        match reply {
+            BackendReply::Disconnect(why) => self.disconnect(conn, &why, out),
+            BackendReply::Error(error) => self.reply_application_error(conn, id, what, error, out),
+            BackendReply::Failed | BackendReply::NoResult | BackendReply::Result(_) => {
+                self.refuse(conn, id, what, Error::INTERNAL, out);
+            }
+        }
+    }
+
+    /// Answers a command with an error of the application, as it is.
+    pub(crate) fn reply_application_error(
+        &mut self,
+        conn: ConnId,
+        id: u32,
+        Refused { command, channel }: Refused<'_>,
+        error: BackendError,
+        out: &mut dyn Outlet,
+    ) {
+        let BackendError { code, message, temporary } = error;
+        if let Some(session) = self.sessions.of(conn) {
+            let (client, user) = (&session.client, &*session.user);
+            tracing::info!(%client, user, channel, command, code, error = message, "refused by the application");
+        }
+        self.counters.reply_errors += 1;
+        let error = Some(ErrorBody { code, message, temporary });
+        self.reply(conn, Reply { id, error, ..Reply::default() }, out);
     }
 
     /// Answers a command with an error that has had its log line.

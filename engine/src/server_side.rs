@@ -10,6 +10,7 @@ use gyre_proto::codes::Disconnect;
 use gyre_proto::ids::ConnId;
 
 use crate::acts::{RefreshAct, SubscribeAct};
+use crate::asking::About;
 use crate::engine::Engine;
 use crate::hub::flag;
 use crate::limits::EXPIRY_MAX_S;
@@ -120,10 +121,12 @@ impl Engine {
         }
         let expires = act.expire_at_s > 0;
         let expire_at_s = act.expire_at_s.min(now_s.saturating_add(EXPIRY_MAX_S));
-        let delay_ms = self.rules.client.expired_close_delay_ms;
+        let delay_ms = self.expiry_delay_ms();
         let expire_at_ms = if expires { self.now.mono_of(expire_at_s, delay_ms) } else { u64::MAX };
         let has_new_info = expires && !act.info.is_empty();
         let Some(session) = self.sessions.of_mut(conn) else { return };
+        // What a backend that is being asked will say is older than this.
+        session.forget_question(About::Connection);
         session.expire_at_ms = expire_at_ms;
         if has_new_info {
             session.info = act.info.to_vec().into();

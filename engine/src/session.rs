@@ -6,16 +6,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gyre_proto::Encoding;
-use gyre_proto::client::{ClientInfo, Command, SubscribeResult};
+use gyre_proto::client::{ClientInfo, Command, ConnectRequest, PublishRequest, SubscribeRequest, SubscribeResult};
 use gyre_proto::codes::Error;
 use gyre_proto::ids::{ConnId, CoreId};
 use smallvec::SmallVec;
 
 use crate::acts::Act;
+use crate::asking::Context;
 use crate::delivery::Delivery;
 use crate::engine::home_of;
 use crate::hub::ChannelId;
 use crate::limits::PUBLISHES_IN_FLIGHT_MAX;
+use crate::rules::Rules;
 use crate::subscription::Plan;
 use crate::token::ConnectionToken;
 
@@ -117,7 +119,7 @@ pub(crate) struct SubscriptionExtra {
 /// A command that waits for home cores, and what came in behind it.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    /// Generation of the reservation; replies carry it back. Of several publications that of the first one which waits.
+    /// Generation of the reservation; replies carry it back. Publications have one each.
     pub(crate) seq: u32,
     pub(crate) work: Work,
     /// Commands that arrived meanwhile, in order, each with the bytes it is charged with.
@@ -131,28 +133,40 @@ pub(crate) struct Pending {
 impl Pending {
     /// Which of the results that are waited for a reply of this generation is. `None` = it is stale.
     pub(crate) fn awaits(&self, seq: u32) -> Option<usize> {
-        let count = if let Work::Publish { ids, .. } = &self.work { ids.len() } else { 1 };
-        usize::try_from(seq.wrapping_sub(self.seq)).ok().filter(|nth| *nth < count)
+        match &self.work {
+            // In order but for refusals, so nearly always the first one.
+            Work::Publish { waiting, .. } => waiting.iter().position(|it| it.result.is_none() && it.seq == seq),
+            _ => (self.seq == seq).then_some(0),
+        }
     }
 
     /// Whether the command may run although this one waits: a publication behind others to the same core keeps its
-    /// place by the order of the ring.
-    pub(crate) fn is_joined_by(&self, command: &Command, cores: u16) -> bool {
+    /// place by the order of the ring. One that a backend is asked about keeps none.
+    pub(crate) fn is_joined_by(&self, command: &Command, cores: u16, rules: &Rules) -> bool {
         match (&self.work, &command.publish) {
-            (Work::Publish { home, ids }, Some(request)) => {
+            (Work::Publish { home, waiting }, Some(request)) => {
                 self.queue.is_empty()
                     && self.acts.is_empty()
-                    && ids.len() < PUBLISHES_IN_FLIGHT_MAX
+                    && waiting.len() < PUBLISHES_IN_FLIGHT_MAX
                     && command.id != 0
                     && home_of(&request.channel, cores) == *home
+                    && rules.resolve(&request.channel).is_none_or(|it| it.options.proxies.publish.is_none())
             }
             _ => false,
         }
     }
 }
 
-/// Ids of commands, in order, with the result once there is one.
-pub(crate) type PublishesInFlight = VecDeque<(u32, Option<Result<(), Error>>)>;
+/// A publication on its way.
+#[derive(Debug)]
+pub(crate) struct PublishInFlight {
+    /// Of the command.
+    pub(crate) id: u32,
+    /// Generation that its reply carries back.
+    pub(crate) seq: u32,
+    /// Once there is one; told in its turn.
+    pub(crate) result: Option<Result<(), Error>>,
+}
 
 /// What a pending command does when its facts are there.
 #[derive(Debug)]
@@ -169,12 +183,11 @@ pub(crate) enum Work {
         act: u32,
         plan: Box<Plan>,
     },
-    /// Publications on their way to one core, or further to a store, numbered by generation without a gap. Their results
-    /// may come in any order: a refusal overtakes what is with the store.
+    /// Publications on their way to one core, or further to a store, in order. Their results may come in any order: a
+    /// refusal overtakes what is with the store.
     Publish {
         home: CoreId,
-        /// With the result, if there is one: told in its turn.
-        ids: PublishesInFlight,
+        waiting: VecDeque<PublishInFlight>,
     },
     History {
         id: u32,
@@ -185,6 +198,25 @@ pub(crate) enum Work {
     PresenceStats {
         id: u32,
     },
+    /// A backend is asked who this is.
+    AskConnect {
+        id: u32,
+        request: Box<ConnectRequest>,
+    },
+    /// A backend is asked whether it may subscribe.
+    AskSubscribe {
+        id: u32,
+        request: Box<SubscribeRequest>,
+    },
+    /// A backend is asked whether it may publish, and what.
+    AskPublish {
+        id: u32,
+        request: PublishRequest,
+    },
+    /// A backend is asked on behalf of the client.
+    AskRpc {
+        id: u32,
+    },
 }
 
 /// A connect whose credentials and channels are in order.
@@ -192,17 +224,21 @@ pub(crate) enum Work {
 pub(crate) struct Entering {
     pub(crate) id: u32,
     pub(crate) token: ConnectionToken,
+    /// For the connect reply; empty = none.
+    pub(crate) data: Bytes,
     /// Server-side subscriptions to set up.
     pub(crate) plans: Vec<Plan>,
     pub(crate) has_seat: bool,
 }
 
 /// A connect whose server-side subscriptions are being set up.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Joining {
     pub(crate) id: u32,
     /// Seconds to expiry that the client is told; 0 = none.
     pub(crate) ttl_s: u32,
+    /// For the client; empty = none.
+    pub(crate) data: Bytes,
     /// Not yet answered by their home cores.
     pub(crate) waiting: Vec<Plan>,
     pub(crate) done: Vec<(Box<str>, SubscribeResult)>,
@@ -231,11 +267,14 @@ pub(crate) struct Session {
     pub(crate) info: Box<[u8]>,
     pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
     pub(crate) pending: Option<Box<Pending>>,
+    /// Only for sessions with something that backends are told, or asked by the clock.
+    pub(crate) context: Option<Box<Context>>,
     /// Monotonic ms; see [`Heartbeat`].
     pub(crate) heartbeat_at_ms: u64,
     /// Monotonic ms at which positions and subscription expiry are looked at; `u64::MAX` = nothing to look at.
     pub(crate) tick_at_ms: u64,
-    /// Monotonic ms at which the expired connection is closed; `u64::MAX` = never.
+    /// Monotonic ms at which the expired connection is closed, or a backend is asked to prolong it; `u64::MAX` = never, or
+    /// it is being asked.
     pub(crate) expire_at_ms: u64,
     /// Neighbours in the list of the user's sessions.
     pub(crate) next_of_user: u32,

@@ -11,6 +11,7 @@ use gyre_proto::client::{ClientInfo, Push, SubscribeResult};
 use gyre_proto::codes::{Disconnect, Unsubscribe};
 use gyre_proto::ids::ConnId;
 
+use crate::asking::About;
 use crate::engine::Engine;
 use crate::hub::{ChannelId, Subscriber, flag};
 use crate::message::{
@@ -41,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) data: Bytes,
     /// Unix seconds; 0 = never.
     pub(crate) expire_at_s: i64,
+    /// The backend wants the latest publication to come with it.
+    pub(crate) cache_recover: bool,
     /// Set by `begin`.
     pub(crate) id: Option<ChannelId>,
 }
@@ -68,6 +71,7 @@ impl Plan {
             info: Bytes::new(),
             data: Bytes::new(),
             expire_at_s: 0,
+            cache_recover: false,
             id: None,
         }
     }
@@ -131,6 +135,8 @@ impl Engine {
         if let Some(top) = facts.top {
             self.adopt_epoch(id, top.epoch, out);
         }
+        let is_client_side = plan.flags & flag::SERVER_SIDE == 0;
+        let expires = plan.expire_at_s != 0 && is_client_side && !self.backend_prolongs(&plan.channel);
         let session = self.sessions.of_mut(conn)?;
         let top = facts.top.map_or(0, |top| top.offset);
         let slot = session.subscriptions.len() as u16;
@@ -151,8 +157,6 @@ impl Engine {
             let deadline = session.next_deadline_ms();
             out.set_timer(conn, deadline);
         }
-        let is_client_side = plan.flags & flag::SERVER_SIDE == 0;
-        let expires = plan.expire_at_s != 0 && is_client_side;
         let positioned = plan.flags & flag::POSITIONED != 0;
         Some(SubscribeResult {
             expires,
@@ -194,6 +198,7 @@ impl Engine {
     pub(crate) fn end_subscription(&mut self, conn: ConnId, slot: usize, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of_mut(conn) else { return };
         let subscription = session.subscriptions.swap_remove(slot);
+        session.forget_question(About::Subscription(subscription.channel));
         if let Some(moved) = session.subscriptions.get(slot) {
             self.hub.subscriber_mut(moved.channel, moved.index).slot = slot as u16;
         }

@@ -3,7 +3,7 @@
 
 use gyre_proto::Encoding;
 use gyre_proto::client::{PING_JSON, PING_PROTOBUF};
-use gyre_proto::codes::{Disconnect, Unsubscribe};
+use gyre_proto::codes::Disconnect;
 use gyre_proto::ids::ConnId;
 
 use crate::engine::Engine;
@@ -19,9 +19,12 @@ impl Engine {
         let now_ms = self.now.mono_ms;
         let Some(session) = self.sessions.of(conn) else { return };
         if session.expire_at_ms <= now_ms {
-            tracing::info!(client = %session.client, user = &*session.user, "connection expired");
-            return self.disconnect(conn, &Disconnect::EXPIRED, out);
+            match self.rules.proxies.refresh {
+                Some(proxy) => self.ask_refresh(conn, proxy, out),
+                None => return self.expired(conn, out),
+            }
         }
+        let Some(session) = self.sessions.of(conn) else { return };
         if session.heartbeat_at_ms <= now_ms {
             self.heartbeat(conn, out);
         }
@@ -80,7 +83,7 @@ impl Engine {
             let subscriber = channel.subscribers[subscription.index as usize];
             needs_tick |= expire_at_s != 0 || subscriber.has(flag::POSITIONED);
             if expire_at_s != 0 && expire_at_s <= expired_before_s {
-                expired.push((subscription.channel, subscriber.has(flag::SERVER_SIDE)));
+                expired.push(subscription.channel);
             } else if subscriber.has(flag::POSITIONED)
                 && channel.fan_out.is_none()
                 && now_ms >= channel.checked_at_ms.saturating_add(check_delay_ms)
@@ -101,13 +104,11 @@ impl Engine {
             let call = HomeCall::CheckPosition { core: self.core, held, meta_ttl_ms };
             self.call_home(Caller::None, &name, call, out);
         }
-        for (id, is_server_side) in expired {
-            let Some(slot) = self.sessions.of(conn).and_then(|session| session.subscription(id)) else { continue };
-            tracing::info!(client = %self.client_of(conn), "subscription expired");
-            if is_server_side {
-                return self.disconnect(conn, &Disconnect::SUBSCRIPTION_EXPIRED, out);
+        for id in expired {
+            // One of those before may have ended the session, or a position lost this subscription.
+            if self.sessions.of(conn).is_some_and(|session| session.subscription(id).is_some()) {
+                self.subscription_expired(conn, id, out);
             }
-            self.unsubscribe_with_push(conn, slot, &Unsubscribe::EXPIRED, out);
         }
         if let Some(session) = self.sessions.of_mut(conn) {
             session.tick_at_ms = if needs_tick { self.now.after(interval_ms) } else { u64::MAX };

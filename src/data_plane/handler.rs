@@ -16,6 +16,7 @@ use super::admission::{Admission, Places};
 use super::api::{self, Protocol};
 use super::calls::{Answer, Calls};
 use super::entropy::Entropy;
+use super::http::Negotiated;
 use super::store::{ForControl, Store, StoreOptions, hand_over};
 use super::{ApiCall, ApiCounters, ApiReply, Core, FromControl, Parcel, ToControl, http};
 use crate::limits::{MEMORY_PEAK_MIN, MEMORY_SNAPSHOTS, SNAPSHOT_INTERVAL_MS, STORE_UP_MS};
@@ -200,9 +201,9 @@ impl Handler for CoreHandler {
     fn accepted(&mut self, _driver: &mut Driver, conn: ConnId, _listener: usize) {
         let core = Rc::clone(&self.core);
         gyre_io::spawn(async move {
-            let Some((upgrade, encoding)) = http::connection(&core, conn).await else { return };
+            let Some((upgrade, Negotiated { encoding, headers })) = http::connection(&core, conn).await else { return };
             let client = core.entropy.borrow_mut().client_id();
-            core.with(|engine, hands| engine.open(conn, encoding, client, hands));
+            core.with(|engine, hands| engine.open(conn, encoding, client, headers, hands));
             let options = WebSocketOptions {
                 message_size_max: core.settings.message_size_max,
                 // As upstream: what is no UTF-8 is no JSON either, and ends in 3501.

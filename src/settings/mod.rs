@@ -12,6 +12,7 @@ use std::time::Instant;
 use anyhow::anyhow;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use gyre_engine::rules::Rules;
+use hyper::header::HeaderName;
 
 pub(crate) use grpc_api::GrpcApiSettings;
 pub(crate) use rules::rules;
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) started: Instant,
     pub(crate) origins: Origins,
     pub(crate) message_size_max: usize,
+    /// Headers of handshakes that some proxy forwards; empty = none are kept.
+    pub(crate) forwarded_headers: Vec<HeaderName>,
     /// Exact paths; `None` = not served.
     pub(crate) websocket_path: Option<String>,
     pub(crate) health_path: Option<String>,
@@ -53,6 +56,7 @@ impl Settings {
             node_uid: uuid::Uuid::from_bytes(entropy()?).to_string(),
             started: Instant::now(),
             origins: Origins::new(&config.client.allowed_origins).map_err(|what| anyhow!(what))?,
+            forwarded_headers: Vec::new(),
             message_size_max: config.websocket.message_size_limit,
             websocket_path: (!config.websocket.disabled).then(|| config.websocket.handler_prefix.clone()),
             health_path: endpoint(&config.health),

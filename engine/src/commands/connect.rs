@@ -1,65 +1,91 @@
-//! `connect`: credentials, server-side subscriptions, and the reply that comes before everything else.
+//! `connect`: server-side subscriptions, and the reply that comes before everything else. Runs on the core of the
+//! connection.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gyre_proto::client::{ConnectRequest, ConnectResult, Reply, ServerSideSubscription};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
+use super::credentials::{Credentials, Refusal};
+use crate::backend::BackendError;
 use crate::engine::Engine;
 use crate::hub::flag;
 use crate::limits::REFUSED_LINGER_MS;
 use crate::message::SubscribeFacts;
 use crate::outlet::Outlet;
 use crate::replies::Refused;
-use crate::rules::{self, Asked, Requested};
-use crate::session::{ClientId, Entering, Heartbeat, Joining, Phase, Work};
+use crate::session::{Entering, Heartbeat, Joining, Phase, Work};
 use crate::subscription::{Plan, Unavailable};
-use crate::token::{ConnectionToken, SubscriptionClaims, TokenError};
+use crate::token::ConnectionToken;
 
-/// Why a connect ends without a session.
-enum Refusal {
-    Error(Error),
-    Disconnect(Disconnect),
-}
+const CONNECT: Refused<'static> = Refused { command: "connect", channel: "" };
 
 impl Engine {
-    pub(super) fn connect(&mut self, conn: ConnId, id: u32, request: ConnectRequest, out: &mut dyn Outlet) {
+    pub(super) fn connect(&mut self, conn: ConnId, id: u32, request: Box<ConnectRequest>, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of(conn) else { return };
         if session.phase != Phase::Connecting {
             tracing::info!(client = %session.client, user = &*session.user, "second connect");
             return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
         }
         let client = session.client;
-        let admitted = self.credentials(client, &request).and_then(|token| {
-            let plans = self.server_side_plans(&token, &request)?;
-            Ok((token, plans))
-        });
-        let (token, plans) = match admitted {
-            Ok(admitted) => admitted,
-            Err(Refusal::Disconnect(why)) => {
-                tracing::debug!(%client, code = why.code, reason = &*why.reason, "connection refused");
-                return self.disconnect(conn, &why, out);
-            }
-            Err(Refusal::Error(error)) => return self.refuse_connect(conn, id, error, out),
+        let credentials = match self.rules.proxies.connect {
+            _ if !request.token.is_empty() => self.credentials_of_token(client, &request),
+            Some(proxy) => return self.ask_who_connects(conn, id, proxy, request, out),
+            None => self.without_token(client, &request),
         };
-        self.ask_for_seat(conn, Entering { id, token, plans, has_seat: false }, out);
+        self.connect_as(conn, id, credentials, out);
+    }
+
+    /// It is known who connects, or that nobody may.
+    pub(super) fn connect_as(
+        &mut self,
+        conn: ConnId,
+        id: u32,
+        credentials: Result<Credentials, Refusal>,
+        out: &mut dyn Outlet,
+    ) {
+        match credentials {
+            Ok(Credentials { token, data, plans }) => {
+                self.ask_for_seat(conn, Entering { id, token, data, plans, has_seat: false }, out);
+            }
+            Err(Refusal::Disconnect(why)) => {
+                tracing::debug!(
+                    client = self.client_of(conn),
+                    code = why.code,
+                    reason = &*why.reason,
+                    "connection refused"
+                );
+                self.disconnect(conn, &why, out);
+            }
+            Err(Refusal::Error(error)) => self.refuse_connect(conn, id, error, out),
+        }
     }
 
     /// Lets the connection in.
     pub(crate) fn enter(&mut self, conn: ConnId, entering: Entering, out: &mut dyn Outlet) {
-        let Entering { id, token, plans, has_seat } = entering;
+        let Entering { id, token, data, plans, has_seat } = entering;
         if let Some(session) = self.sessions.of_mut(conn) {
             session.has_seat = has_seat;
         }
-        let joining = self.admit(conn, id, token, out);
+        let mut joining = self.admit(conn, id, token, out);
+        joining.data = data;
         self.join(conn, plans, joining, out);
     }
 
     /// Error reply; the connection is of no more use and is dropped when its peer does not do it first.
     fn refuse_connect(&mut self, conn: ConnId, id: u32, error: Error, out: &mut dyn Outlet) {
-        self.refuse(conn, id, Refused { command: "connect", channel: "" }, error, out);
+        self.refuse(conn, id, CONNECT, error, out);
+        self.linger(conn, out);
+    }
+
+    /// Likewise with an error of the application.
+    pub(super) fn refuse_connect_as_told(&mut self, conn: ConnId, id: u32, error: BackendError, out: &mut dyn Outlet) {
+        self.reply_application_error(conn, id, CONNECT, error, out);
+        self.linger(conn, out);
+    }
+
+    fn linger(&mut self, conn: ConnId, out: &mut dyn Outlet) {
         let deadline_ms = self.now.after(REFUSED_LINGER_MS);
         if let Some(session) = self.sessions.of_mut(conn) {
             session.phase = Phase::Refused;
@@ -68,104 +94,25 @@ impl Engine {
         }
     }
 
-    /// Who connects (client-protocol.md 6.1).
-    fn credentials(&self, client: ClientId, request: &ConnectRequest) -> Result<ConnectionToken, Refusal> {
-        let rules = &self.rules;
-        if !request.token.is_empty() {
-            let now_s = self.now.unix_s();
-            let mut token = match rules.tokens.connection.verify_connection(&request.token, now_s) {
-                Ok(token) => token,
-                Err(TokenError::Expired) => return Err(Refusal::Error(Error::TOKEN_EXPIRED)),
-                Err(TokenError::Internal) => return Err(Refusal::Error(Error::INTERNAL)),
-                Err(TokenError::Invalid(why)) => {
-                    tracing::info!(%client, why, "invalid connection token");
-                    return Err(Refusal::Disconnect(Disconnect::INVALID_TOKEN));
-                }
-            };
-            if token.user.is_empty() && rules.client.disallow_anonymous_connection_tokens {
-                tracing::info!(%client, "anonymous connection tokens are not allowed");
-                return Err(Refusal::Disconnect(Disconnect::PERMISSION_DENIED));
-            }
-            if rules.client.insecure {
-                token.expire_at = 0;
-            }
-            if token.expire_at != 0 && token.expire_at < now_s {
-                return Err(Refusal::Error(Error::EXPIRED));
-            }
-            return Ok(token);
-        }
-        if rules.client.allow_anonymous_connect_without_token || rules.client.insecure {
-            return Ok(ConnectionToken::default());
-        }
-        tracing::info!(%client, "client credentials not found");
-        Err(Refusal::Disconnect(Disconnect::BAD_REQUEST))
-    }
-
-    /// The channels that the connection is subscribed to by the server.
-    fn server_side_plans(&self, token: &ConnectionToken, request: &ConnectRequest) -> Result<Vec<Plan>, Refusal> {
-        let nothing = SubscriptionClaims::default();
-        let unknown = || Refusal::Error(Error::UNKNOWN_CHANNEL);
-        let mut plans = BTreeMap::new();
-        for (channel, claims) in &token.subs {
-            let mut plan = self.server_side_plan(token, request, channel, claims).ok_or_else(unknown)?;
-            plan.from_connection_token = true;
-            plans.insert(channel.clone(), plan);
-        }
-        if let Some(channel) = self.rules.personal_channel(&token.user) {
-            let plan = self.server_side_plan(token, request, &channel, &nothing).ok_or_else(unknown)?;
-            plans.insert(channel, plan);
-        }
-        for channel in request.subs.keys() {
-            match rules::connect_requested_channel(&self.rules, channel, &token.user) {
-                Requested::Subscribe if !plans.contains_key(channel) => {
-                    let plan = self.server_side_plan(token, request, channel, &nothing);
-                    plans.extend(plan.map(|plan| (channel.clone(), plan)));
-                }
-                Requested::Subscribe | Requested::Skip => {}
-                Requested::UnknownNamespace => return Err(Refusal::Disconnect(Disconnect::BAD_REQUEST)),
-            }
-        }
-        if plans.len() > self.rules.client.channel_limit {
-            tracing::info!(user = token.user, limit = self.rules.client.channel_limit, "channel limit reached");
-            return Err(Refusal::Disconnect(Disconnect::CHANNEL_LIMIT));
-        }
-        Ok(plans.into_values().collect())
-    }
-
-    /// `None` = the namespace is unknown.
-    fn server_side_plan(
-        &self,
-        token: &ConnectionToken,
-        request: &ConnectRequest,
-        channel: &str,
-        claims: &SubscriptionClaims,
-    ) -> Option<Plan> {
-        let resolved = self.rules.resolve(channel)?;
-        let asked = Asked::default();
-        let grants = rules::subscription_grants(resolved.options, &self.rules, &token.user, &asked, &claims.overrides);
-        let mut plan = Plan::new(channel, &grants);
-        plan.flags |= flag::SERVER_SIDE | flag::HELD_BACK;
-        plan.info = claims.info.clone().unwrap_or_default();
-        plan.data = claims.data.clone().unwrap_or_default();
-        if let Some(known) = request.subs.get(channel)
-            && known.recover
-        {
-            plan.recover_from(known.offset, &known.epoch, self.rules.client.recovery_max_publication_limit);
-        }
-        Some(plan)
-    }
-
     /// Gives the session its identity.
     fn admit(&mut self, conn: ConnId, id: u32, token: ConnectionToken, out: &mut dyn Outlet) -> Box<Joining> {
         let expire_at_s = token.expire_at;
-        let ttl_s = if expire_at_s == 0 { 0 } else { self.now.ttl_s(expire_at_s) };
-        let close_delay_ms = self.rules.client.expired_close_delay_ms;
+        // Who cannot refresh need not know.
+        let is_told = expire_at_s != 0 && self.rules.proxies.refresh.is_none();
+        let ttl_s = if is_told { self.now.ttl_s(expire_at_s) } else { 0 };
+        let delay_ms = self.expiry_delay_ms();
+        let keeps_meta = self.rules.proxies.keeps_meta;
         if let Some(session) = self.sessions.of_mut(conn) {
             session.phase = Phase::Joining;
             session.user = token.user.into();
             session.info = token.info.map_or_else(Box::default, |info| info.to_vec().into());
             if expire_at_s != 0 {
-                session.expire_at_ms = self.now.mono_of(expire_at_s, close_delay_ms);
+                session.expire_at_ms = self.now.mono_of(expire_at_s, delay_ms);
+            }
+            if let Some(meta) = token.meta
+                && keeps_meta
+            {
+                session.set_meta(meta);
             }
         }
         self.counters.connects += 1;
@@ -175,7 +122,7 @@ impl Engine {
         {
             self.tell_user(&user, true, out);
         }
-        Box::new(Joining { id, ttl_s, waiting: Vec::new(), done: Vec::new(), joins: Vec::new(), held_back: Vec::new() })
+        Box::new(Joining { id, ttl_s, ..Joining::default() })
     }
 
     /// Sets the server-side subscriptions up; the reply goes out when all home cores have answered.
@@ -254,6 +201,7 @@ impl Engine {
             version: self.version.to_string(),
             expires: joining.ttl_s != 0,
             ttl: joining.ttl_s,
+            data: std::mem::take(&mut joining.data),
             subs: joining
                 .done
                 .drain(..)

@@ -3,20 +3,22 @@
 //! A handler either answers at once or parks the command; commands of a connection run strictly one after another.
 
 mod connect;
+mod credentials;
 mod publish;
 mod read;
 mod refresh;
+mod rpc;
 mod subscribe;
 
 use gyre_proto::client::{Command, Reply};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, is_pong};
 use crate::message::HomeReply;
 use crate::outlet::Outlet;
 use crate::replies::Refused;
-use crate::session::{Heartbeat, Phase, Work};
+use crate::session::{Heartbeat, Phase, PublishInFlight, Work};
 
 impl Engine {
     /// Runs one command (client-protocol.md section 5).
@@ -27,10 +29,10 @@ impl Engine {
         if is_connecting && command.connect.is_none() {
             tracing::info!(client = %session.client, "command before connect");
             self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
-        } else if id == 0 && command.send.is_none() {
+        } else if is_pong(&command) {
             self.pong(conn, out);
         } else if let Some(request) = command.connect {
-            self.connect(conn, id, *request, out);
+            self.connect(conn, id, request, out);
         } else if command.ping.is_some() && has_other_request(&command) {
             self.refuse(conn, id, Refused { command: "ping", channel: "" }, Error::NOT_AVAILABLE, out);
         } else if let Some(request) = command.subscribe {
@@ -45,8 +47,8 @@ impl Engine {
             self.presence_stats(conn, id, &request.channel, out);
         } else if let Some(request) = command.history {
             self.history(conn, id, request, out);
-        } else if command.rpc.is_some() {
-            self.refuse(conn, id, Refused { command: "rpc", channel: "" }, Error::NOT_AVAILABLE, out);
+        } else if let Some(request) = command.rpc {
+            self.rpc(conn, id, request, out);
         } else if command.send.is_some() {
             self.disconnect(conn, &Disconnect::NOT_AVAILABLE, out);
         } else if let Some(request) = command.refresh {
@@ -118,7 +120,7 @@ impl Engine {
                 self.reply_error(conn, *id, Error::INTERNAL, out)
             }
             (
-                Work::Publish { ids, .. },
+                Work::Publish { waiting, .. },
                 reply @ (HomeReply::Published(_) | HomeReply::Congested | HomeReply::Unavailable),
             ) => {
                 let result = match reply {
@@ -128,13 +130,12 @@ impl Engine {
                 if let Err(error) = result {
                     self.log_refusal(conn, Refused { command: "publish", channel }, error);
                 }
-                ids[nth].1 = Some(result);
-                while let Some(&(id, Some(result))) = ids.front() {
-                    ids.pop_front();
-                    pending.seq = pending.seq.wrapping_add(1);
+                waiting[nth].result = Some(result);
+                while let Some(&PublishInFlight { id, result: Some(result), .. }) = waiting.front() {
+                    waiting.pop_front();
                     self.publish_reply(conn, id, result, out);
                 }
-                if !ids.is_empty() {
+                if !waiting.is_empty() {
                     if let Some(session) = self.sessions.of_mut(conn) {
                         session.pending = Some(pending);
                     }

@@ -20,7 +20,7 @@ impl Engine {
     /// client-protocol.md 15.1.
     pub(super) fn refresh(&mut self, conn: ConnId, id: u32, token: &str, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of(conn) else { return };
-        if token.is_empty() {
+        if token.is_empty() || self.rules.proxies.refresh.is_some() {
             return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
         }
         let verified = self.rules.tokens.connection.verify_connection(token, self.now.unix_s());
@@ -46,12 +46,18 @@ impl Engine {
             return self.disconnect(conn, &Disconnect::INSUFFICIENT_STATE, out);
         }
         let expires = token.expire_at != 0 && !self.rules.client.insecure;
-        let delay_ms = self.rules.client.expired_close_delay_ms;
+        let delay_ms = self.expiry_delay_ms();
+        let keeps_meta = self.rules.proxies.keeps_meta;
         let expire_at_ms = if expires { self.now.mono_of(token.expire_at, delay_ms) } else { u64::MAX };
         if let Some(session) = self.sessions.of_mut(conn) {
             session.expire_at_ms = expire_at_ms;
             if let Some(info) = token.info {
                 session.info = info.to_vec().into();
+            }
+            if let Some(meta) = token.meta
+                && keeps_meta
+            {
+                session.set_meta(meta);
             }
             out.set_timer(conn, session.next_deadline_ms());
         }
@@ -70,7 +76,7 @@ impl Engine {
     }
 
     /// The presence entry of a subscription follows the info of connection and subscription.
-    fn renew_presence(&mut self, conn: ConnId, slot: usize, out: &mut dyn Outlet) {
+    pub(crate) fn renew_presence(&mut self, conn: ConnId, slot: usize, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of(conn) else { return };
         let subscription = &session.subscriptions[slot];
         let channel = self.hub.channel(subscription.channel);
@@ -108,7 +114,7 @@ impl Engine {
         };
         let subscription = &session.subscriptions[slot];
         let subscriber = &self.hub.channel(subscription.channel).subscribers[subscription.index as usize];
-        if subscriber.has(flag::SERVER_SIDE) {
+        if subscriber.has(flag::SERVER_SIDE) || self.backend_prolongs(&request.channel) {
             return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
         }
         if request.token.is_empty() {

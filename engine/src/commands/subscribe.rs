@@ -1,4 +1,4 @@
-//! `subscribe` and `unsubscribe`.
+//! `subscribe` and `unsubscribe`. Run on the core of the connection; a backend may be asked in between.
 
 use std::sync::Arc;
 
@@ -6,12 +6,14 @@ use gyre_proto::client::{Reply, SubscribeRequest};
 use gyre_proto::codes::{Disconnect, Error};
 use gyre_proto::ids::ConnId;
 
+use crate::backend::{BackendEvent, BackendReply, BackendResult, ProxyId, SubscribeAnswer};
 use crate::engine::Engine;
 use crate::hub::flag;
+use crate::limits::EXPIRY_MAX_S;
 use crate::message::SubscribeFacts;
 use crate::outlet::Outlet;
 use crate::replies::Refused;
-use crate::rules::{self, Asked, Overrides};
+use crate::rules::{self, Asked, Overrides, Source};
 use crate::session::Work;
 use crate::subscription::{Plan, Unavailable};
 use crate::token::{SubscriptionToken, TokenError};
@@ -20,6 +22,20 @@ use crate::token::{SubscriptionToken, TokenError};
 const REJECT_UNRECOVERED: i64 = 2;
 /// Subscription types of the protocol beyond the plain stream.
 const TYPE_SHARED_POLL: i32 = 4;
+
+/// What came of the checks of a subscribe.
+enum Granted {
+    Here(Box<Plan>),
+    /// If this backend agrees.
+    By(ProxyId),
+}
+
+/// Who grants a channel.
+enum Authority {
+    Rules,
+    Token(SubscriptionToken),
+    Backend(ProxyId),
+}
 
 /// Why a subscribe is refused.
 enum Refusal {
@@ -37,15 +53,57 @@ impl From<Error> for Refusal {
 
 impl Engine {
     pub(super) fn subscribe(&mut self, conn: ConnId, id: u32, request: SubscribeRequest, out: &mut dyn Outlet) {
-        let mut plan = match self.subscribe_check(conn, &request) {
-            Ok(plan) => plan,
-            Err(Refusal::Disconnect(why)) => return self.disconnect(conn, &why, out),
-            Err(Refusal::Told(error)) => return self.reply_error(conn, id, error, out),
-            Err(Refusal::Error(error)) => {
-                let what = Refused { command: "subscribe", channel: &request.channel };
-                return self.refuse(conn, id, what, error, out);
+        match self.subscribe_check(conn, &request) {
+            Ok(Granted::Here(plan)) => self.subscribe_as(conn, id, *plan, out),
+            Ok(Granted::By(proxy)) => {
+                let event =
+                    BackendEvent::Subscribe { channel: request.channel.as_str().into(), data: request.data.clone() };
+                self.ask_and_park(conn, proxy, event, Work::AskSubscribe { id, request: Box::new(request) }, out);
             }
+            Err(Refusal::Disconnect(why)) => self.disconnect(conn, &why, out),
+            Err(Refusal::Told(error)) => self.reply_error(conn, id, error, out),
+            Err(Refusal::Error(error)) => {
+                self.refuse(conn, id, Refused { command: "subscribe", channel: &request.channel }, error, out);
+            }
+        }
+    }
+
+    /// The backend has decided (proxies.md 4.3).
+    pub(crate) fn subscribe_answered(
+        &mut self,
+        conn: ConnId,
+        id: u32,
+        request: &SubscribeRequest,
+        reply: BackendReply,
+        out: &mut dyn Outlet,
+    ) {
+        let what = Refused { command: "subscribe", channel: &request.channel };
+        let answer = match reply {
+            BackendReply::NoResult => SubscribeAnswer::default(),
+            BackendReply::Result(result) => match *result {
+                BackendResult::Subscribe(answer) => answer,
+                _ => return self.backend_refused(conn, id, what, BackendReply::Failed, out),
+            },
+            refusal => return self.backend_refused(conn, id, what, refusal, out),
         };
+        if answer.expire_at_s > 0 && answer.expire_at_s < self.now.unix_s() {
+            return self.refuse(conn, id, what, Error::EXPIRED, out);
+        }
+        // What the client wishes is not asked for here: the backend has seen to that.
+        match self.plan(conn, request, &Asked::default(), &answer.overrides) {
+            Some(mut plan) => {
+                plan.expire_at_s = answer.expire_at_s.clamp(0, self.now.unix_s() + EXPIRY_MAX_S);
+                plan.info = answer.info;
+                plan.data = answer.data;
+                self.subscribe_as(conn, id, plan, out);
+            }
+            // A reload has taken the namespace away.
+            None => self.refuse(conn, id, what, Error::UNKNOWN_CHANNEL, out),
+        }
+    }
+
+    /// Sets a subscription up that was granted.
+    fn subscribe_as(&mut self, conn: ConnId, id: u32, mut plan: Plan, out: &mut dyn Outlet) {
         let seq = self.next_seq(conn);
         match self.begin_subscription(conn, seq, &mut plan, out) {
             Some(Ok(facts)) => self.subscribe_commit(conn, id, &plan, facts, out),
@@ -55,7 +113,7 @@ impl Engine {
     }
 
     /// Everything that is known without the home core (client-protocol.md 8.1-8.3).
-    fn subscribe_check(&self, conn: ConnId, request: &SubscribeRequest) -> Result<Plan, Refusal> {
+    fn subscribe_check(&self, conn: ConnId, request: &SubscribeRequest) -> Result<Granted, Refusal> {
         let rules = &*self.rules;
         let channel = &*request.channel;
         let Some(session) = self.sessions.of(conn) else {
@@ -86,20 +144,20 @@ impl Engine {
         if request.r#type != 0 {
             return Err(Error::PERMISSION_DENIED.into());
         }
-        let token = self.subscribe_authorize(session, request)?;
+        let authority = self.subscribe_authorize(session, request)?;
         if request.tf.is_some() {
             return Err(Error::BAD_REQUEST.into());
         }
+        let token = match authority {
+            Authority::Rules => None,
+            Authority::Token(token) => Some(token),
+            Authority::Backend(proxy) => return Ok(Granted::By(proxy)),
+        };
         let asked =
             Asked { positioned: request.positioned, recoverable: request.recoverable, join_leave: request.join_leave };
         let nothing = Overrides::default();
         let overrides = token.as_ref().map_or(&nothing, |token| &token.overrides);
-        let grants = rules::subscription_grants(resolved.options, rules, &session.user, &asked, overrides);
-        let mut plan = Plan::new(channel, &grants);
-        plan.reject_unrecovered = request.flag & REJECT_UNRECOVERED != 0;
-        if request.recover {
-            plan.recover_from(request.offset, &request.epoch, rules.client.recovery_max_publication_limit);
-        }
+        let mut plan = self.plan(conn, request, &asked, overrides).ok_or(Error::UNKNOWN_CHANNEL)?;
         if let Some(token) = token {
             if token.expire_at != 0 && token.expire_at < self.now.unix_s() {
                 return Err(Error::EXPIRED.into());
@@ -108,15 +166,29 @@ impl Engine {
             plan.info = token.info.unwrap_or_default();
             plan.data = token.data.unwrap_or_default();
         }
-        Ok(plan)
+        Ok(Granted::Here(Box::new(plan)))
     }
 
-    /// Whether the session may have the channel; with a token, what the token says.
+    /// `None` = the namespace is unknown.
+    fn plan(&self, conn: ConnId, request: &SubscribeRequest, asked: &Asked, overrides: &Overrides) -> Option<Plan> {
+        let rules = &*self.rules;
+        let session = self.sessions.of(conn)?;
+        let resolved = rules.resolve(&request.channel)?;
+        let grants = rules::subscription_grants(resolved.options, rules, &session.user, asked, overrides);
+        let mut plan = Plan::new(&request.channel, &grants);
+        plan.reject_unrecovered = request.flag & REJECT_UNRECOVERED != 0;
+        if request.recover {
+            plan.recover_from(request.offset, &request.epoch, rules.client.recovery_max_publication_limit);
+        }
+        Some(plan)
+    }
+
+    /// Whether the session may have the channel, or who is to say so.
     fn subscribe_authorize(
         &self,
         session: &crate::session::Session,
         request: &SubscribeRequest,
-    ) -> Result<Option<SubscriptionToken>, Refusal> {
+    ) -> Result<Authority, Refusal> {
         let rules = &*self.rules;
         let channel = &*request.channel;
         if request.token.is_empty() {
@@ -126,8 +198,11 @@ impl Engine {
                 return Err(Refusal::Told(Error::PERMISSION_DENIED));
             }
             let resolved = rules.resolve(channel).ok_or(Error::UNKNOWN_CHANNEL)?;
-            rules::subscribe_without_token(rules, channel, &resolved, &session.user)?;
-            return Ok(None);
+            let source = rules::subscribe_without_token(rules, channel, &resolved, &session.user)?;
+            return match (source, resolved.options.proxies.subscribe) {
+                (Source::Proxy, Some(proxy)) => Ok(Authority::Backend(proxy)),
+                _ => Ok(Authority::Rules),
+            };
         }
         let (client, user) = (&session.client, &*session.user);
         let verifier = rules.tokens.for_subscriptions();
@@ -144,7 +219,7 @@ impl Engine {
             tracing::info!(%client, user, channel, "subscription token is for another channel, user or client");
             return Err(Refusal::Disconnect(Disconnect::INVALID_TOKEN));
         }
-        Ok(Some(token))
+        Ok(Authority::Token(token))
     }
 
     pub(super) fn subscribe_commit(

@@ -77,6 +77,8 @@ pub struct ClientProxies {
     pub refresh: Option<ProxyId>,
     /// Headers of connect commands that some proxy forwards, in lower case.
     pub emulated_headers: Vec<Box<str>>,
+    /// Some proxy is told the meta of connections; it is forgotten otherwise.
+    pub keeps_meta: bool,
 }
 
 /// Methods that clients can call.

@@ -11,6 +11,8 @@ use super::{ChannelOptions, Resolved, Rules};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Source {
+    /// The backend of the namespace is to say ([`super::ChannelProxies::subscribe`]).
+    Proxy = 4,
     /// The name lists the user.
     UserLimited = 5,
     /// The namespace is open to clients.
@@ -33,6 +35,9 @@ pub fn subscribe_without_token(
     let user_limited = rules.is_user_limited(channel, options);
     if user_limited && rules.user_is_listed(channel, user) {
         return Ok(Source::UserLimited);
+    }
+    if !user_limited && options.proxies.subscribe.is_some() {
+        return Ok(Source::Proxy);
     }
     if !user_limited && is_open_to(options, user) {
         return Ok(Source::ClientAllowed);
@@ -59,13 +64,14 @@ pub enum Requested {
 }
 
 /// Decides a channel of the `subs` of a connect request (auth.md section 5.2). Unlike in a subscribe, the anonymous
-/// user never matches a list of users.
+/// user never matches a list of users, and no backend is asked.
 pub fn connect_requested_channel(rules: &Rules, channel: &str, user: &str) -> Requested {
     let Some(resolved) = rules.resolve(channel) else { return Requested::UnknownNamespace };
     let is_named = !channel.is_empty()
         && !rules.name_is_too_long(channel)
         && rules.name_is_valid(channel, &resolved)
-        && !rules.is_private(channel);
+        && !rules.is_private(channel)
+        && resolved.options.proxies.subscribe.is_none();
     let is_granted = if rules.is_user_limited(channel, resolved.options) {
         !user.is_empty() && rules.user_is_listed(channel, user)
     } else {
@@ -114,6 +120,14 @@ mod tests {
         o.allow_subscribe_for_anonymous = true;
         o.allow_user_limited_channels = true;
     };
+    const ASKED: fn(&mut ChannelOptions) = |o| {
+        o.allow_subscribe_for_client = true;
+        o.proxies.subscribe = Some(crate::backend::ProxyId(0));
+    };
+    const ASKED_WITH_LISTS: fn(&mut ChannelOptions) = |o| {
+        o.allow_user_limited_channels = true;
+        o.proxies.subscribe = Some(crate::backend::ProxyId(0));
+    };
     const NOTHING: fn(&mut ChannelOptions) = |_| ();
 
     fn rules(set: fn(&mut ChannelOptions), insecure: bool) -> Rules {
@@ -126,7 +140,7 @@ mod tests {
     /// Every rung of the subscribe ladder; a wrong one opens a channel to a stranger or shuts a member out.
     #[test]
     fn subscribe_ladder() {
-        use Source::{ClientAllowed, Insecure, UserLimited};
+        use Source::{ClientAllowed, Insecure, Proxy, UserLimited};
         for (set, insecure, channel, user, expected) in [
             (NOTHING, false, "news", "42", None),
             (OPEN, false, "news", "42", Some(ClientAllowed)),
@@ -145,6 +159,13 @@ mod tests {
             (OPEN_WITH_LISTS, false, "d#1", "3", None),
             (OPEN_WITH_LISTS, false, "d", "3", Some(ClientAllowed)),
             (OPEN, false, "d#1", "3", Some(ClientAllowed)),
+            (ASKED, false, "news", "", Some(Proxy)),
+            (ASKED, true, "news", "42", Some(Proxy)),
+            (ASKED, true, "$news", "42", None),
+            (ASKED, false, "d#1", "3", Some(Proxy)),
+            (ASKED_WITH_LISTS, false, "d#1", "1", Some(UserLimited)),
+            (ASKED_WITH_LISTS, false, "d#1", "3", None),
+            (ASKED_WITH_LISTS, false, "d", "3", Some(Proxy)),
         ] {
             let rules = rules(set, insecure);
             let resolved = rules.resolve(channel).unwrap();
@@ -176,6 +197,8 @@ mod tests {
             (LISTS, false, "d#", "", Skip),
             (LISTS, true, "d#1", "2", Subscribe),
             (OPEN_WITH_LISTS, false, "d#1", "2", Skip),
+            (ASKED, true, "news", "42", Skip),
+            (ASKED_WITH_LISTS, false, "d#1", "1", Skip),
         ] {
             let rules = rules(set, insecure);
             assert_eq!(connect_requested_channel(&rules, channel, user), expected, "{channel} {user}");

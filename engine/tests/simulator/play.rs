@@ -148,7 +148,7 @@ impl Sim {
         self.conns.insert(key, conn);
         self.prepare();
         self.note(|| format!("open {key:?} {client} {encoding:?}"));
-        self.on(core, |engine, hands| engine.open(id, encoding, client, hands));
+        self.on(core, |engine, hands| engine.open(id, encoding, client, None, hands));
         if self.rng.u32(..20) > 0 {
             self.talk(key);
         }

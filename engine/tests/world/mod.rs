@@ -193,7 +193,7 @@ impl World {
         self.next_conn += 1;
         let mut id = [0; 16];
         id[12..].copy_from_slice(&conn.index.to_be_bytes());
-        self.on(core, |engine, hands| engine.open(conn, encoding, ClientId::from_entropy(id), hands));
+        self.on(core, |engine, hands| engine.open(conn, encoding, ClientId::from_entropy(id), None, hands));
         conn
     }
 

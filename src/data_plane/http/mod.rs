@@ -9,7 +9,6 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use gyre_io::http::{HttpLimits, RequestBody, Upgrade};
-use gyre_proto::Encoding;
 use gyre_proto::ids::ConnId;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -18,11 +17,12 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::Core;
 use super::store::Store;
+pub(super) use upgrade::Negotiated;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Serves one connection until it ends (`None`) or becomes a WebSocket.
-pub(super) async fn connection(core: &Rc<Core>, conn: ConnId) -> Option<(Upgrade, Encoding)> {
+pub(super) async fn connection(core: &Rc<Core>, conn: ConnId) -> Option<(Upgrade, Negotiated)> {
     let negotiated = Rc::new(Cell::new(None));
     let service = service_fn(|request| {
         let (core, negotiated) = (Rc::clone(core), Rc::clone(&negotiated));
@@ -30,14 +30,14 @@ pub(super) async fn connection(core: &Rc<Core>, conn: ConnId) -> Option<(Upgrade
     });
     let driver = Rc::clone(&core.driver);
     let upgrade = gyre_io::http::serve(driver, conn, service, &HttpLimits::default()).await?;
-    Some((upgrade, negotiated.get()?))
+    Some((upgrade, negotiated.take()?))
 }
 
 async fn route(
     core: &Core,
     conn: ConnId,
     request: Request<RequestBody>,
-    negotiated: &Cell<Option<Encoding>>,
+    negotiated: &Cell<Option<Negotiated>>,
 ) -> Answer {
     let settings = &core.settings;
     let path = Some(request.uri().path());

@@ -1,13 +1,16 @@
-//! The WebSocket handshake: RFC 6455 checks, origin, limits of connections, encoding.
+//! The WebSocket handshake: RFC 6455 checks, origin, limits of connections, encoding, headers for the backend. Runs on
+//! the core of the connection.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
+use gyre_engine::backend::ClientHeaders;
 use gyre_proto::Encoding;
 use gyre_proto::ids::ConnId;
 use gyre_proto::ws::handshake;
 use hyper::header::{
-    CONNECTION, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
-    UPGRADE,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::{Request, StatusCode};
 
@@ -16,12 +19,19 @@ use super::{Answer, Core, status, text};
 const PROTOBUF: &str = "centrifuge-protobuf";
 const SUBPROTOCOLS: [&str; 2] = ["centrifuge-json", PROTOBUF];
 
-/// Answers the handshake; on 101 the encoding is noted and the connection is the driver's.
+/// What a handshake has settled.
+pub(crate) struct Negotiated {
+    pub(crate) encoding: Encoding,
+    /// `None` = it brought none that a backend is told.
+    pub(crate) headers: Option<Arc<ClientHeaders>>,
+}
+
+/// Answers the handshake; on 101 what was settled is noted and the connection is the driver's.
 pub(super) fn answer<B>(
     core: &Core,
     conn: ConnId,
     request: &Request<B>,
-    negotiated: &Cell<Option<Encoding>>,
+    negotiated: &Cell<Option<Negotiated>>,
 ) -> Answer {
     let accepted = match handshake::check(request.method(), request.headers(), &SUBPROTOCOLS) {
         Ok(accepted) => accepted,
@@ -41,7 +51,9 @@ pub(super) fn answer<B>(
         return full();
     }
     let is_protobuf = accepted.subprotocol == Some(PROTOBUF) || query_asks_protobuf(request.uri().query());
-    negotiated.set(Some(if is_protobuf { Encoding::Protobuf } else { Encoding::Json }));
+    let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
+    let headers = forwarded(&core.settings.forwarded_headers, request.headers());
+    negotiated.set(Some(Negotiated { encoding, headers }));
     let mut answer = status(StatusCode::SWITCHING_PROTOCOLS);
     let headers = answer.headers_mut();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -51,6 +63,13 @@ pub(super) fn answer<B>(
         headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     }
     answer
+}
+
+/// The headers that some proxy forwards, each with all its values. Costs nothing while there are none.
+fn forwarded(wanted: &[HeaderName], headers: &HeaderMap) -> Option<Arc<ClientHeaders>> {
+    let values = wanted.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
+    let transport: Vec<_> = values.map(|(name, value)| (name.as_str().into(), value.as_bytes().into())).collect();
+    (!transport.is_empty()).then(|| Arc::new(ClientHeaders { transport, emulated: Vec::new() }))
 }
 
 /// The peer is to try again later, on another connection: this one would only keep a file open.
@@ -76,6 +95,21 @@ fn query_asks_protobuf(query: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A backend that knows users by a cookie must see it, and nothing that it was not to see.
+    #[test]
+    fn only_listed_headers_are_kept() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("cookie", "a=1"), ("cookie", "b=2"), ("authorization", "x")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        assert_eq!(forwarded(&[], &headers), None);
+        assert_eq!(forwarded(&[HeaderName::from_static("x-other")], &headers), None);
+        let kept = forwarded(&[HeaderName::from_static("cookie")], &headers).expect("there are two");
+        let expected: Vec<(Box<str>, Box<[u8]>)> =
+            vec![("cookie".into(), (*b"a=1").into()), ("cookie".into(), (*b"b=2").into())];
+        assert_eq!(kept.transport, expected);
+    }
 
     #[test]
     fn the_query_may_ask_for_protobuf() {
