@@ -50,7 +50,7 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     let layout = Layout::new(&config.gyre.cores, config.gyre.reserved_cores, &topology)?;
     let proxies = Arc::new(Proxies::new(config)?);
     let rules = Arc::new(settings::rules(config, &proxies)?);
-    let settings = Arc::new(Settings::new(config, layout.cores(), rules)?);
+    let settings = Arc::new(Settings::new(config, layout.cores(), rules, &proxies)?);
     let store = StoreSettings::new(config)?;
     tracing::info!(
         version = &*settings.version,

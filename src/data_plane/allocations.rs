@@ -244,7 +244,7 @@ fn settings(cores: usize) -> Arc<Settings> {
     let flags = flags.map(|(path, value)| Flag { path: path.to_owned(), value: value.to_owned() }).into();
     let (config, _) = Config::load(Sources { flags, ..Sources::default() }).unwrap();
     let rules = Arc::new(settings::rules(&config, &Proxies::default()).unwrap());
-    Arc::new(Settings::new(&config, cores as u16, rules).unwrap())
+    Arc::new(Settings::new(&config, cores as u16, rules, &Proxies::default()).unwrap())
 }
 
 /// Subscribers, and two publishers. Fields are dropped in order: clients leave before the node ends.

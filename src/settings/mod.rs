@@ -19,6 +19,7 @@ pub(crate) use rules::rules;
 pub(crate) use store::StoreSettings;
 
 use crate::config::types::{Config, Endpoint};
+use proxies::Proxies;
 
 /// See the module.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub(crate) struct Settings {
 impl Settings {
     /// # Errors
     /// An origin pattern that cannot be read.
-    pub(crate) fn new(config: &Config, cores: u16, rules: Arc<Rules>) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, cores: u16, rules: Arc<Rules>, proxies: &Proxies) -> anyhow::Result<Self> {
         let endpoint = |endpoint: &Endpoint| endpoint.enabled.then(|| endpoint.handler_prefix.clone());
         Ok(Self {
             cores,
@@ -56,7 +57,7 @@ impl Settings {
             node_uid: uuid::Uuid::from_bytes(entropy()?).to_string(),
             started: Instant::now(),
             origins: Origins::new(&config.client.allowed_origins).map_err(|what| anyhow!(what))?,
-            forwarded_headers: Vec::new(),
+            forwarded_headers: proxies.http_headers(),
             message_size_max: config.websocket.message_size_limit,
             websocket_path: (!config.websocket.disabled).then(|| config.websocket.handler_prefix.clone()),
             health_path: endpoint(&config.health),

@@ -115,6 +115,7 @@ fn client_proxies(client: &Client, proxies: &Proxies) -> anyhow::Result<ClientPr
         connect: used(client.proxy.connect.enabled, "client.proxy.connect")?,
         refresh: used(client.proxy.refresh.enabled, "client.proxy.refresh")?,
         emulated_headers: proxies.emulated_headers(),
+        keeps_meta: proxies.list.iter().any(|proxy| proxy.include_connection_meta),
     })
 }
 

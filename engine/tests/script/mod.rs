@@ -10,7 +10,9 @@
 //! history_remove CHANNEL
 //! disconnect USER / unsubscribe USER CHANNEL / refresh USER +25s / refresh USER expired|never
 //! subscribe USER CHANNEL [since:OFFSET:EPOCH] [expire:+25s] [data:JSON] [info:JSON] [OPTION=true|false]
+//! answer a NAME                the backend answers the oldest call about this connection
 //! wait 25s
+//! ? a 0 rpc m {…}               proxy 0 is called about a connection
 //! a < {…}                       what a connection is told
 //! a x 3501 bad request          how it ends
 //! = …                           what the API answers
@@ -22,6 +24,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gyre_engine::backend::{BackendAsker, BackendCall, BackendEvent, BackendReply};
 use gyre_engine::rules::Rules;
 use gyre_engine::{
     Act, ActWhat, HistoryOptions, HomeCall, HomeReply, PublishCall, RefreshAct, SubscribeAct, SurveyReply,
@@ -33,8 +36,14 @@ use gyre_proto::ids::ConnId;
 
 use crate::world::World;
 
+/// What a backend says, by the name of the answer, and the Unix time in seconds.
+pub(crate) type Backend = fn(&str, i64) -> BackendReply;
+
 struct Script {
     world: World,
+    backend: Backend,
+    /// Calls to backends without an answer, and whether they have been reported.
+    calls: Vec<(usize, BackendAsker, BackendCall)>,
     clients: BTreeMap<String, (usize, ConnId)>,
     epochs: Vec<String>,
     out: String,
@@ -43,12 +52,19 @@ struct Script {
 
 /// Runs `script` on one core and on three, then on nodes with a store, and compares the transcripts.
 pub(crate) fn check(rules: fn() -> Rules, script: &str) {
+    check_asked(rules, |_, _| panic!("no backend"), script);
+}
+
+/// The same with a backend.
+pub(crate) fn check_asked(rules: fn() -> Rules, backend: Backend, script: &str) {
     for (nodes, cores) in [(0, 1), (0, 3), (1, 1), (1, 3), (2, 1), (2, 2)] {
         let mut run = Script {
             world: match nodes {
                 0 => World::new(cores, rules(), 7),
                 _ => World::stored(nodes, cores, rules(), 7),
             },
+            backend,
+            calls: Vec::new(),
             clients: BTreeMap::new(),
             epochs: Vec::new(),
             out: String::new(),
@@ -56,7 +72,7 @@ pub(crate) fn check(rules: fn() -> Rules, script: &str) {
         };
         let lines: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         for line in &lines {
-            if !line.contains(" < ") && !line.contains(" x ") && !line.starts_with('=') {
+            if !line.contains(" < ") && !line.contains(" x ") && !line.starts_with(['=', '?']) {
                 let _ = writeln!(run.out, "{line}");
                 run.act(line);
                 run.world.settle();
@@ -83,6 +99,14 @@ impl Script {
                 let encoding = if third == "protobuf" { Encoding::Protobuf } else { Encoding::Json };
                 let conn = self.world.open(core, encoding);
                 self.clients.insert(second.to_owned(), (core, conn));
+            }
+            "answer" => {
+                let (core, conn) = self.clients[second];
+                let is_it = |(at, asker, _): &(usize, BackendAsker, BackendCall)| *at == core && asker.conn == conn;
+                let at = self.calls.iter().position(is_it).expect("a call about this connection");
+                let (_, asker, _) = self.calls.remove(at);
+                let reply = (self.backend)(third, self.world.now.unix_s());
+                self.world.on(core, |engine, hands| engine.backend_answered(asker, reply, hands));
             }
             "close" => {
                 let (core, conn) = self.clients[second];
@@ -228,6 +252,14 @@ impl Script {
                 let _ = writeln!(self.out, "{name} x {} {}", why.code, why.reason);
             }
         }
+        for core in 0..self.world.sites.len() {
+            for (asker, call) in std::mem::take(&mut self.world.sites[core].hands.backend_calls) {
+                let whose = self.clients.iter().find(|(_, (at, conn))| *at == core && *conn == asker.conn);
+                let name = whose.map_or("nobody", |(name, _)| name);
+                let _ = writeln!(self.out, "? {name} {}", described(&call));
+                self.calls.push((core, asker, call));
+            }
+        }
     }
 
     /// Replaces what differs from run to run.
@@ -244,4 +276,33 @@ impl Script {
         }
         text
     }
+}
+
+fn described(call: &BackendCall) -> String {
+    let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+    let event = match &call.event {
+        BackendEvent::Connect { data, name, version, channels } => {
+            format!("connect {} {name}/{version} {}", text(data), channels.join(","))
+        }
+        BackendEvent::Refresh => "refresh".to_owned(),
+        BackendEvent::Subscribe { channel, data } => format!("subscribe {channel} {}", text(data)),
+        BackendEvent::Publish { channel, data } => format!("publish {channel} {}", text(data)),
+        BackendEvent::SubRefresh { channel } => format!("sub_refresh {channel}"),
+        BackendEvent::Rpc { method, data } => format!("rpc {method} {}", text(data)),
+        BackendEvent::CacheEmpty { channel } => format!("cache_empty {channel}"),
+    };
+    let mut line = format!("{} {}", call.proxy.0, event.trim_end());
+    if let Some(client) = &call.client {
+        let headers = client.headers.as_deref().cloned().unwrap_or_default();
+        if !client.user.is_empty() {
+            let _ = write!(line, " by {}", client.user);
+        }
+        if !client.meta.is_empty() {
+            let _ = write!(line, " meta {}", text(&client.meta));
+        }
+        for (name, value) in &headers.emulated {
+            let _ = write!(line, " {name}: {value}");
+        }
+    }
+    line
 }
