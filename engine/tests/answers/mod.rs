@@ -1,8 +1,4 @@
-//! What clients get when the application's backend decides, as transcripts (see `script`): every row of proxies.md 4
-//! and 6 that the engine has a part in.
-
-mod script;
-mod world;
+//! Rules under which a backend decides, and what it may say, by name.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +9,8 @@ use gyre_engine::backend::{
 use gyre_engine::rules::{ChannelOptions, Overrides, Rules};
 use gyre_engine::token::{TokenOptions, Verifier};
 use gyre_proto::codes::Disconnect;
-use script::check_asked;
 
-fn rules() -> Rules {
+pub(crate) fn rules() -> Rules {
     let mut rules = Rules::default();
     rules.client.ping_interval_ms = 0;
     rules.client.allow_anonymous_connect_without_token = true;
@@ -44,13 +39,15 @@ fn rules() -> Rules {
     rules
 }
 
-fn prolonged_rules() -> Rules {
+#[allow(dead_code, reason = "each test uses its own")]
+pub(crate) fn prolonged_rules() -> Rules {
     let mut rules = rules();
     rules.proxies.refresh = Some(ProxyId(1));
     rules
 }
 
-fn strict_rules() -> Rules {
+#[allow(dead_code, reason = "each test uses its own")]
+pub(crate) fn strict_rules() -> Rules {
     let mut rules = rules();
     rules.client.allow_anonymous_connect_without_token = false;
     rules
@@ -60,7 +57,7 @@ fn result(result: BackendResult) -> BackendReply {
     BackendReply::Result(Box::new(result))
 }
 
-fn backend(name: &str, now_s: i64) -> BackendReply {
+pub(crate) fn backend(name: &str, now_s: i64) -> BackendReply {
     let user = || ConnectAnswer { user: "42".to_owned(), ..ConnectAnswer::default() };
     let granted = |answer: SubscribeAnswer| result(BackendResult::Subscribe(answer));
     let published = |answer: PublishAnswer| result(BackendResult::Publish(answer));
@@ -83,12 +80,13 @@ fn backend(name: &str, now_s: i64) -> BackendReply {
                 expire_at_s: now_s + 10,
                 info: r#"{"i":1}"#.into(),
                 data: r#"{"hello":1}"#.into(),
-                channels: vec!["live:a".to_owned(), "live:b".to_owned(), "live:b".to_owned()],
+                channels: vec!["live:b".to_owned()],
                 subs: BTreeMap::from([("live:b".to_owned(), options)]),
                 meta: r#"{"m":1}"#.into(),
                 ..user()
             }))
         }
+        "plain" => result(BackendResult::Connect(ConnectAnswer { channels: vec!["live:a".to_owned(); 2], ..user() })),
         "past" => result(BackendResult::Connect(ConnectAnswer { expire_at_s: now_s - 1, ..user() })),
         "far" => result(BackendResult::Connect(ConnectAnswer { expire_at_s: i64::MAX, ..user() })),
         "stranger" => result(BackendResult::Connect(ConnectAnswer { channels: vec!["nope:x".to_owned()], ..user() })),
@@ -136,21 +134,9 @@ fn backend(name: &str, now_s: i64) -> BackendReply {
     }
 }
 
-fn check(script: &str) {
-    check_asked(rules, backend, script);
-}
-
-/// Credentials, data and channels of the backend are what the connection gets; without them nobody could use it to
-/// authenticate.
-#[test]
-fn the_backend_says_who_connects() {
-    check(
-        r#"
-        open a
-        a > {"id":1,"connect":{"data":{"k":1},"name":"js","version":"7","subs":{"live:z":{}},"headers":{"Authorization":"t","x":"y"}}}\n{"id":2,"rpc":{"method":"m"}}
-        answer a everything
-        wait 11s
-        wait 24s
-    "#,
-    );
+#[allow(dead_code, reason = "each test uses its own")]
+pub(crate) fn pinging_rules() -> Rules {
+    let mut rules = rules();
+    rules.client.ping_interval_ms = 25_000;
+    rules
 }
