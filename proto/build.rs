@@ -1,4 +1,5 @@
-//! Compiles the messages of the server API. The service itself is compiled where it is served.
+//! Compiles the messages of the server API and of calls to backends. The services are compiled where they are served and
+//! called.
 
 use std::io;
 
@@ -6,7 +7,7 @@ const PACKAGE: &str = ".centrifugal.centrifugo.api";
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=protos");
-    let files = protox::compile(["protos/api.proto"], ["protos"]).map_err(io::Error::other)?;
+    let files = protox::compile(["protos/api.proto", "protos/proxy.proto"], ["protos"]).map_err(io::Error::other)?;
     let mut messages = prost_build::Config::new();
     messages.bytes(["."]).btree_map(["."]);
     // The client protocol has the same ones: what is kept for clients is answered to backends as it is.

@@ -1,4 +1,4 @@
-//! The wire formats of Gyre: client protocol, server API, WebSocket frames, and every number that clients know.
+//! The wire formats of Gyre: client protocol, server API, calls to backends, WebSocket frames, and every number that clients know.
 //!
 //! Nothing here does I/O, knows a clock or keeps state beyond a half-received frame. Runs on every core and on the
 //! control thread. Whatever a peer sends ends in a value or in an error, never in a panic, a stack overflow or an
@@ -12,6 +12,7 @@ pub mod client;
 pub mod codes;
 pub mod ids;
 pub mod json;
+pub mod proxy;
 pub mod ws;
 
 /// How the messages of a connection are encoded; negotiated once per connection.

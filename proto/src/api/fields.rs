@@ -40,7 +40,7 @@ pub struct Value<'a, A>(&'a mut A);
 
 impl<'de, A: MapAccess<'de>> Value<'_, A> {
     /// A string, bool or number in range. `null` leaves an earlier duplicate in force.
-    pub(super) fn scalar<T: Deserialize<'de>>(self, field: &mut T) -> Result<(), A::Error> {
+    pub(crate) fn scalar<T: Deserialize<'de>>(self, field: &mut T) -> Result<(), A::Error> {
         if let Some(value) = self.0.next_value()? {
             *field = value;
         }
@@ -48,26 +48,26 @@ impl<'de, A: MapAccess<'de>> Value<'_, A> {
     }
 
     /// A list of strings; a `null` in it is an empty one.
-    pub(super) fn strings(self, field: &mut Vec<String>) -> Result<(), A::Error> {
+    pub(crate) fn strings(self, field: &mut Vec<String>) -> Result<(), A::Error> {
         *field = self.0.next_value()?;
         Ok(())
     }
 
     /// An object of strings; a `null` in it is an empty one.
-    pub(super) fn string_map(self, field: &mut BTreeMap<String, String>) -> Result<(), A::Error> {
+    pub(crate) fn string_map(self, field: &mut BTreeMap<String, String>) -> Result<(), A::Error> {
         *field = self.0.next_value()?;
         Ok(())
     }
 
     /// Any JSON value, kept as it is spelt; `null` is the four bytes `null`.
-    pub(super) fn payload(self, field: &mut Bytes) -> Result<(), A::Error> {
+    pub(crate) fn payload(self, field: &mut Bytes) -> Result<(), A::Error> {
         let Raw(text) = self.0.next_value()?;
         *field = text;
         Ok(())
     }
 
     /// A message inside the message.
-    pub(super) fn message<T: Fields>(self, field: &mut Option<T>) -> Result<(), A::Error> {
+    pub(crate) fn message<T: Fields>(self, field: &mut Option<T>) -> Result<(), A::Error> {
         *field = self.0.next_value::<Option<Object<T>>>()?.map(|object| object.0);
         Ok(())
     }
@@ -86,14 +86,21 @@ impl<'de, A: MapAccess<'de>> Value<'_, A> {
     }
 
     /// A list of messages; a `null` in it is an empty one.
-    pub(super) fn messages<T: Fields>(self, field: &mut Vec<T>) -> Result<(), A::Error> {
+    pub(crate) fn messages<T: Fields>(self, field: &mut Vec<T>) -> Result<(), A::Error> {
         let list: Vec<Object<T>> = self.0.next_value()?;
         *field = list.into_iter().map(|object| object.0).collect();
         Ok(())
     }
 
+    /// An object of messages; a `null` in it is an empty one.
+    pub(crate) fn message_map<T: Fields>(self, field: &mut BTreeMap<String, T>) -> Result<(), A::Error> {
+        let map: BTreeMap<String, Object<T>> = self.0.next_value()?;
+        *field = map.into_iter().map(|(key, object)| (key, object.0)).collect();
+        Ok(())
+    }
+
     /// Whatever it is.
-    pub(super) fn skip(self) -> Result<(), A::Error> {
+    pub(crate) fn skip(self) -> Result<(), A::Error> {
         self.0.next_value::<IgnoredAny>().map(drop)
     }
 }
