@@ -45,3 +45,31 @@ pub(crate) const SILENCE_MS: u64 = 30_000;
 
 /// Redis: pause before channels that it refused are asked for again, on a connection that lives on.
 pub(crate) const HEAR_AGAIN_RETRY_MS: u64 = 500;
+
+/// Calls of one proxy that its backend has at a time. 2,000 clients a second that connect while the backend answers just
+/// within the default timeout of 1 s are 2,000; twice that. Over HTTP each is a connection.
+pub(crate) const BACKEND_IN_FLIGHT_MAX: usize = 4096;
+
+/// Calls of one proxy that wait until it has fewer of them; as many again, which a backend that keeps up takes within a
+/// timeout. Beyond, they fail at once: waiting would only make them fail later.
+pub(crate) const BACKEND_WAITING_MAX: usize = 4096;
+
+/// Longest answer of a backend, in bytes. Upstream has no bound over HTTP and 4 MiB over gRPC; this is past any answer seen,
+/// and thousands of calls at a time must not take the host's memory.
+pub(crate) const BACKEND_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Idle connections kept to one backend, as upstream (proxies.md 2).
+pub(crate) const BACKEND_IDLE_MAX: usize = 255;
+
+/// They are closed after so many seconds, as upstream: what stands between may forget them.
+pub(crate) const BACKEND_IDLE_S: u64 = 90;
+
+/// A backend that acknowledges nothing for so many seconds is gone: its connections are closed. Upstream's gRPC waits as long
+/// for a connection.
+pub(crate) const BACKEND_DEAD_S: u64 = 20;
+
+/// Redirects of one call, as upstream (proxies.md 2).
+pub(crate) const BACKEND_REDIRECTS_MAX: usize = 10;
+
+/// At most one log line of a kind about a proxy in this time, in ms.
+pub(crate) const BACKEND_LOG_MS: u64 = 1000;

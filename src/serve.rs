@@ -89,6 +89,7 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     sources.is_file_needed |= sources.file.exists();
     let options = ControlOptions {
         settings: Arc::clone(&settings),
+        proxies: Arc::clone(&proxies),
         port,
         discovery,
         found,

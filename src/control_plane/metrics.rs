@@ -3,8 +3,9 @@
 //! Written by hand in the text format 0.0.4: the client library writes OpenMetrics, which appends `_total` to counters
 //! and would rename the series.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
+use super::backends::{self, Backends};
 use super::nodes::Traffic;
 use crate::data_plane::{Durations, Snapshot, StoreStats};
 use crate::settings::Settings;
@@ -13,16 +14,16 @@ use crate::settings::Settings;
 type Value = fn(&Snapshot) -> u64;
 
 /// One family: head lines once, then its samples.
-struct Page {
+pub(super) struct Page {
     text: String,
 }
 
 impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+    pub(super) fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(name);
         for (index, (label, value)) in labels.iter().enumerate() {
             let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
@@ -45,6 +46,7 @@ pub(super) fn page<'a>(
     settings: &Settings,
     snapshots: impl Iterator<Item = &'a Snapshot>,
     (other_nodes, traffic): (usize, Traffic),
+    backends: &Backends,
 ) -> String {
     let mut cores: Vec<&Snapshot> = snapshots.collect();
     cores.sort_unstable_by_key(|snapshot| snapshot.core);
@@ -70,6 +72,7 @@ pub(super) fn page<'a>(
     surveys(&mut page, &cores);
     client_counters(&mut page, &cores, sum);
     api_counters(&mut page, &cores);
+    backends::metrics::add(&mut page, backends, &settings.rules);
     per_core(&mut page, &cores);
     if cores.iter().any(|core| core.store.is_some()) {
         redis(&mut page, &cores);
@@ -214,7 +217,7 @@ fn redis(page: &mut Page, cores: &[&Snapshot]) {
     let name = "centrifugo_broker_redis_pub_sub_errors";
     page.family(name, "counter", "What went wrong with messages from Redis.");
     for (error, of) in ERRORS {
-        page.sample(name, &[("broker_name", ""), ("error", error)], stores().map(of).sum());
+        page.sample(name, &[("broker_name", ""), ("error", error)], stores().map(of).sum::<u64>());
     }
     const SERIES: [(&str, &str, &str, StoreValue); 6] = [
         ("gyre_redis_up", "gauge", "1 = all connections of the core to Redis are ready.", |s| s.is_up.into()),

@@ -1,6 +1,7 @@
 //! The control thread: signals, configuration reload, metrics, the other nodes. It runs Tokio on the main thread, on no core's CPU if
 //! some are reserved (`gyre.reserved_cores`), and may block; it never touches a client's socket.
 
+mod backends;
 mod grpc_api;
 mod metrics;
 mod nodes;
@@ -12,20 +13,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gyre_engine::Counts;
-use gyre_engine::backend::BackendReply;
 use gyre_engine::rules::Rules;
 use gyre_io::mesh::Port;
 use tokio::net::unix::pipe;
+use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use self::backends::Backends;
 pub(crate) use self::grpc_api::GrpcApi;
 use self::nodes::{Deed, Nodes};
 use crate::data_plane::{Asker, FromControl, NodeInfo, Parcel, Snapshot, ToControl, ToNodes};
 use crate::discovery::{Discovery, Found, Tell};
 use crate::settings::Settings;
+use crate::settings::proxies::Proxies;
 
 /// How often work is looked for when no wake-up comes; wake-ups make it prompt, this makes it certain.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -48,6 +51,8 @@ pub(crate) enum End {
 /// What the control thread needs from the rest.
 pub(crate) struct ControlOptions {
     pub(crate) settings: Arc<Settings>,
+    /// What `settings.rules` were made with.
+    pub(crate) proxies: Arc<Proxies>,
     pub(crate) port: Port<Parcel>,
     /// `None` = there is nothing outside of the process that could be found.
     pub(crate) discovery: Option<Discovery>,
@@ -59,6 +64,9 @@ pub(crate) struct ControlOptions {
     /// Reads the configuration again; `Err` = keep the old one.
     pub(crate) reload: Box<dyn Fn() -> anyhow::Result<Rules>>,
 }
+
+/// What came of a call to a backend, for a core.
+type Answered = (usize, FromControl);
 
 /// What discovery has found and the control thread has not seen yet.
 pub(crate) type Finds = UnboundedReceiver<Found>;
@@ -74,13 +82,18 @@ pub(crate) fn finds() -> (Tell, Finds) {
 /// connections. Signals are caught from before `start` on.
 ///
 /// # Errors
-/// When the runtime or the signal handlers cannot be set up; those of `start`.
+/// When the runtime or the signal handlers cannot be set up, or a backend cannot be used as configured; those of `start`.
 pub(crate) fn run(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<End> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serve(options, start))
+    // Calls to backends are tasks that share what only this thread has.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(serve(options, start))
 }
 
 struct Control {
     settings: Arc<Settings>,
+    backends: Backends,
+    /// Takes what came of calls to backends, from their tasks.
+    answered: UnboundedSender<Answered>,
     port: Port<Parcel>,
     discovery: Option<Discovery>,
     snapshots: HashMap<u16, Snapshot>,
@@ -93,7 +106,9 @@ struct Control {
 }
 
 async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<End> {
-    let ControlOptions { settings, port, discovery, mut found, grpc_api, shutdown_timeout, reload } = options;
+    let ControlOptions { settings, proxies, port, discovery, mut found, grpc_api, shutdown_timeout, reload } = options;
+    let backends = Backends::new(&proxies)?;
+    let (answered, mut answers) = unbounded_channel();
     let sleeper = port.sleeper();
     // An eventfd is read like a pipe.
     let bell = pipe::Receiver::from_owned_fd_unchecked(sleeper.as_fd().try_clone_to_owned()?)?;
@@ -109,9 +124,12 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
     let mut stop_api = Some(stop_api);
     let mut deadline: Option<Instant> = None;
     let mut last_word_until = None;
-    let mut control = Control::new(settings, port, discovery);
+    let mut control = Control::new(settings, backends, answered, port, discovery);
     loop {
         let more = control.look();
+        while let Ok((core, answer)) = answers.try_recv() {
+            control.tell(core, answer);
+        }
         control.turn();
         control.port.flush();
         if deadline.is_some() && control.drained >= usize::from(control.settings.cores) {
@@ -138,6 +156,8 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
             Some(Found { shard, servers }) = found.recv() => {
                 control.tell_cores(|| FromControl::Servers { shard, servers: Arc::clone(&servers) });
             }
+            // The others that are there follow in the next round.
+            Some((core, answer)) = answers.recv() => control.tell(core, answer),
             Some(call) = api_calls.recv() => {
                 control.ask_core(call);
                 while let Ok(call) = api_calls.try_recv() {
@@ -159,11 +179,19 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
 }
 
 impl Control {
-    fn new(settings: Arc<Settings>, port: Port<Parcel>, discovery: Option<Discovery>) -> Self {
+    fn new(
+        settings: Arc<Settings>,
+        backends: Backends,
+        answered: UnboundedSender<Answered>,
+        port: Port<Parcel>,
+        discovery: Option<Discovery>,
+    ) -> Self {
         // What is outside of the process is shared with others.
         let nodes = discovery.is_some().then(|| Nodes::new(NodeInfo::own(&settings, &Counts::default()), 0));
         Self {
             settings,
+            backends,
+            answered,
             port,
             discovery,
             snapshots: HashMap::new(),
@@ -187,18 +215,24 @@ impl Control {
                 ToControl::Scrape { core, call } => {
                     let nodes =
                         self.nodes.as_ref().map_or_else(Default::default, |nodes| (nodes.len(), nodes.traffic()));
-                    let text = metrics::page(&self.settings, self.snapshots.values(), nodes);
+                    let text = metrics::page(&self.settings, self.snapshots.values(), nodes, &self.backends);
                     let page = FromControl::Page { call, text: Box::new(Bytes::from(text)) };
                     self.tell(usize::from(core.0), page);
                 }
                 ToControl::Drained => self.drained += 1,
                 ToControl::Api { number, reply } => self.api_calls.answered(number, *reply),
-                ToControl::Backend { core, asker, .. } => {
-                    let reply = Box::new(BackendReply::Failed);
-                    self.tell(usize::from(core.0), FromControl::Backend { asker, reply });
+                ToControl::Backend { core, asker, call } => {
+                    let answered = self.answered.clone();
+                    self.backends.call(*call, move |reply| {
+                        let reply = Box::new(reply);
+                        let _ = answered.send((usize::from(core.0), FromControl::Backend { asker, reply }));
+                    });
                 }
-                ToControl::StateEvents { core, number, .. } => {
-                    self.tell(usize::from(core.0), FromControl::StateTold { number, ok: false });
+                ToControl::StateEvents { core, number, batch } => {
+                    let answered = self.answered.clone();
+                    self.backends.notify(batch.proxy, batch.events, move |ok| {
+                        let _ = answered.send((usize::from(core.0), FromControl::StateTold { number, ok }));
+                    });
                 }
                 ToControl::Doubt(shard) => {
                     if let Some(discovery) = &self.discovery {

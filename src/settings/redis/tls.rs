@@ -1,4 +1,4 @@
-//! What TLS with a Redis is to be like, from the options of a `tls` object: certificates and keys as rustls takes them.
+//! What TLS with a Redis or a backend is to be like, from the options of a `tls` object: certificates and keys as rustls takes them.
 //!
 //! On the control thread, at start and when a configuration is checked; reads files, and the certificates that the host
 //! trusts where no others are given. Errors name the option and what it lacks. Must never put a value of `key_pem` into an
@@ -23,11 +23,21 @@ use super::trust::{Anybody, Trusted};
 use super::{Mistake, TlsOptions, mistake};
 
 impl TlsOptions {
-    /// TLS by these options, which stand in `object`: `tls` or `sentinel_tls`.
+    /// TLS with a Redis by these options, which stand in `object`: `tls` or `sentinel_tls`.
     ///
     /// # Errors
     /// The first option that cannot be used.
     pub(crate) fn client(&self, object: &str) -> Result<Tls, Mistake> {
+        let (config, name) = self.client_config(object)?;
+        Ok(Tls::new(config, name))
+    }
+
+    /// TLS with any server by these options, which stand in `object`; and the name that is expected in its certificate,
+    /// unless it is the one that is dialled.
+    ///
+    /// # Errors
+    /// The first option that cannot be used.
+    pub(crate) fn client_config(&self, object: &str) -> Result<(ClientConfig, Option<ServerName<'static>>), Mistake> {
         let option = |name: &str| format!("{object}.{name}");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = self.trusting(provider, &option("server_ca_pem"))?;
@@ -46,7 +56,7 @@ impl TlsOptions {
                 Err(_) => return mistake(&option("server_name"), "expected a host name or an IP address"),
             },
         };
-        Ok(Tls::new(config, name))
+        Ok((config, name))
     }
 
     fn trusting(
@@ -102,7 +112,7 @@ fn identity(
         return mistake(option, "cannot be used; expected RSA of 2048 bits or more, P-256, P-384 or Ed25519");
     };
     let identity = CertifiedKey::new(chain, key);
-    // A certificate of version 1 cannot be compared, but shown: whether it is good is for Redis to say.
+    // A certificate of version 1 cannot be compared, but shown: whether it is good is for the server to say.
     match identity.keys_match() {
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => mistake(option, "is not the key of cert_pem"),
         _ => Ok(identity.into()),
