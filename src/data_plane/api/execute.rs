@@ -114,22 +114,21 @@ pub(in crate::data_plane) async fn rpc(_: &Core, request: RpcRequest) -> Result<
     Err(if request.method.is_empty() { ApiError::BAD_REQUEST } else { ApiError::NOT_FOUND })
 }
 
-/// Counts a call, and its error if it has one.
-pub(in crate::data_plane) async fn counted<R>(
+/// Counts a call that has ended, and its error if it has one.
+pub(in crate::data_plane) fn count<R>(
     core: &Core,
     protocol: Protocol,
     name: &'static str,
-    call: impl Future<Output = Result<R, ApiError>>,
-) -> Result<R, ApiError> {
-    *core.api.borrow_mut().calls.entry((protocol, name)).or_default() += 1;
-    let outcome = call.await;
-    if let Err(error) = &outcome {
-        *core.api.borrow_mut().errors.entry((protocol, name, error.code)).or_default() += 1;
+    outcome: &Result<R, ApiError>,
+) {
+    let mut counters = core.api.borrow_mut();
+    *counters.calls.entry((protocol, name)).or_default() += 1;
+    if let Err(error) = outcome {
+        *counters.errors.entry((protocol, name, error.code)).or_default() += 1;
     }
-    outcome
 }
 
-/// Puts the result of `method` where it belongs in a reply.
+/// Puts the result of `method` where it belongs in a reply. Boxed: [`execute`] would have room for all methods at once.
 async fn run<T, R>(
     core: &Core,
     protocol: Protocol,
@@ -138,7 +137,9 @@ async fn run<T, R>(
     method: impl AsyncFnOnce(&Core, T) -> Result<R, ApiError>,
     place: fn(&mut Reply) -> &mut Option<Box<R>>,
 ) -> Reply {
-    match counted(core, protocol, name, method(core, *request)).await {
+    let outcome = Box::pin(method(core, *request)).await;
+    count(core, protocol, name, &outcome);
+    match outcome {
         Ok(result) => {
             let mut reply = Reply::default();
             *place(&mut reply) = Some(Box::new(result));

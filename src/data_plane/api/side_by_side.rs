@@ -71,3 +71,41 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    /// A part that is ready once `latch` is open. Counts those that have begun and not ended.
+    async fn part(number: usize, latch: &Cell<bool>, under_way: &Cell<usize>) -> usize {
+        under_way.set(under_way.get() + 1);
+        std::future::poll_fn(|_| if latch.get() { Poll::Ready(()) } else { Poll::Pending }).await;
+        under_way.set(under_way.get() - 1);
+        number
+    }
+
+    /// Replies would go to other commands, or one call would fill every ring.
+    #[test]
+    fn order_and_bound() {
+        let count = 3 * API_IN_FLIGHT_MAX + 7;
+        let (latch, under_way, most) = (Cell::new(false), Cell::new(0), RefCell::new(0));
+        let mut all = Box::pin(side_by_side((0..count).map(|number| part(number, &latch, &under_way))));
+        let mut cx = Context::from_waker(Waker::noop());
+        for turn in 0.. {
+            let done = all.as_mut().poll(&mut cx);
+            most.replace_with(|most| under_way.get().max(*most));
+            if let Poll::Ready(numbers) = done {
+                assert_eq!(numbers, (0..count).collect::<Vec<_>>());
+                break;
+            }
+            assert!(turn < count, "never ends");
+            // As many turns as it takes to begin all that may begin.
+            latch.set(turn > 2 * API_IN_FLIGHT_MAX / API_SLICE);
+        }
+        assert_eq!(most.into_inner(), API_IN_FLIGHT_MAX);
+        assert_eq!(under_way.get(), 0);
+    }
+}
