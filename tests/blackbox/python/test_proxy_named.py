@@ -5,7 +5,7 @@ import json
 import signal
 
 import pytest
-from harness import Gyre, Wire, running
+from harness import Gyre, Wire, eventually, running
 from harness.app import App, everything, namespaces
 from harness.backend import Backend, result
 from harness.node import merged
@@ -160,15 +160,21 @@ def test_reload(backends):
             file.write_text(json.dumps(config))
             node.process.send_signal(signal.SIGHUP)
             node.wait_log("reload", level="info")
-            wire.subscribe("na:2")
-            assert [call.fields["channel"] for call in default.calls("subscribe")] == ["na:2"]
+            turns = iter(range(2, 1000))
+
+            def asks_the_default():
+                wire.subscribe(f"na:{next(turns)}")
+                return default.calls("subscribe")
+
+            eventually(asks_the_default, within=2, what="a call of the other backend", every=0.1)
+            known = len(a.calls())
             # A proxy that is new needs a restart: refused with a word, and everything stays.
             config["proxies"].append({"name": "new", "endpoint": a.url("new")})
             file.write_text(json.dumps(config))
             node.process.send_signal(signal.SIGHUP)
             node.wait_log("restart", level="error")
-            wire.subscribe("na:3")
-            assert len(default.calls("subscribe")) == 2
+            asks_the_default()
+            assert len(default.calls("subscribe")) == 2 and len(a.calls()) == known
         node.stop()
     finally:
         node.end()

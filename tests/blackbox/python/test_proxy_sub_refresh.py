@@ -49,7 +49,7 @@ def test_I08_expired(asking, fresh, answer):
         wire.subscribe(channel)
         wire.subscribe(fresh("open"))
         pushed = wire.push("unsubscribe", within=SOON_S + NOTICED_S)
-        assert pushed == {"channel": channel, "unsubscribe": {"code": 2501, "reason": "expired"}}
+        assert pushed == {"channel": channel, "unsubscribe": {"code": 2501, "reason": "subscription expired"}}
         assert asking.node.num_clients(channel) == 0
         wire.call(rpc={"method": "still here"})
         wire.quiet(1.2)

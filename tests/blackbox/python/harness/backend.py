@@ -127,6 +127,7 @@ class Recorder:
 class Backend(Recorder):
     """The server. Use it as a context manager; `stop` and `start` keep the port. `tls` is an ssl context."""
 
+    scheme = "http"
     # An answer that is none.
     broken = Status(500, b"oops")
 

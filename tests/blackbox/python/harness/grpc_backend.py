@@ -5,6 +5,7 @@ none. proxy.proto is compiled when the first one starts.
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import importlib.resources
 import json
@@ -19,6 +20,7 @@ from grpc_tools import protoc
 
 from .backend import HANG_UP, Call, Recorder, Status
 from .node import ROOT, free_port
+from .waiting import eventually
 
 PROTOS = ROOT / "proto/protos"
 PACKAGE = "centrifugal.centrifugo.proxy"
@@ -103,6 +105,7 @@ class GrpcBackend(Recorder):
     `Status` answers end the call with that gRPC status; headers of a call are its metadata as a dictionary.
     """
 
+    scheme = "grpc"
     broken = Status(grpc.StatusCode.INTERNAL.value[0], b"oops")
 
     def __init__(self, credentials=None):
@@ -122,13 +125,17 @@ class GrpcBackend(Recorder):
         self.server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
         handlers = {method: self._handler(method, event) for method, event in METHODS.items()}
         self.server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, handlers)])
-        address = f"127.0.0.1:{self.port}"
-        if self.credentials:
-            assert self.server.add_secure_port(address, self.credentials)
-        else:
-            assert self.server.add_insecure_port(address)
+        eventually(self._listens, what="free port again")
         self.server.start()
         return self
+
+    def _listens(self):
+        address = f"127.0.0.1:{self.port}"
+        # The socket of the life before may still be closing.
+        with contextlib.suppress(RuntimeError):
+            if self.credentials:
+                return self.server.add_secure_port(address, self.credentials)
+            return self.server.add_insecure_port(address)
 
     def stop(self):
         """The port is closed and so are all connections."""
