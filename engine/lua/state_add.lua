@@ -1,4 +1,5 @@
--- Add a client to a channel whose state is told to a backend, or renew it. Called on subscribe and on every presence tick.
+-- Add a client to a channel whose state is told to a backend, or renew it. Called on subscribe and on every presence
+-- tick.
 --
 -- KEYS  1 clients        (HASH client -> info)
 --       2 client expiry  (ZSET client -> unix ms)
@@ -12,12 +13,13 @@
 --       5 events kept at most; read only with KEYS 5
 --       6 a number that is returned
 -- Returns {new, appended, cancelled, dropped, number}: 1 or 0, and ARGV 6. `new`: the client was not there. One of the
--- others at most: `appended` an event, `cancelled` the waiting of a channel that was announced still, `dropped` an event,
--- since the queue is full.
+-- others at most: `appended` an event, `cancelled` the waiting of a channel that was announced still, `dropped` an
+-- event, since the queue is full.
 --
 -- Effects: clients whose expiry is not above now are removed. Client and expiry are written; both keys live as long as
--- the last of their clients. The channel is live and not pending from now on; if it was neither, it has become occupied.
--- A full queue refuses the new event, since trimming would take the oldest; the channel is live all the same.
+-- the last of their clients. The channel is live and not pending from now on; if it was neither, it has become
+-- occupied. A full queue refuses the new event, since trimming would take the oldest; the channel is live all the
+-- same.
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)

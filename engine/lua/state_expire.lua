@@ -11,7 +11,8 @@
 -- Returns -1 if the caller does not hold the lease; 0 if the channel is not live, or its time has not come; 1 if it has
 -- clients; 2 if it had none and is pending from now on.
 --
--- Effects: a channel with clients has their latest expiry. Of one without, the keys go, and it is pending instead of live.
+-- Effects: a channel with clients has their latest expiry. Of one without, the keys go, and it is pending instead of
+-- live.
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -3,8 +3,8 @@
 -- KEYS  1 lease  (STRING token of the holder, expires)
 -- ARGV  1 token: node and a number that the node gives to no other taking
 --       2 life, ms; 0 = give it back
--- Returns {held, left, token}: 1 if the caller holds it, else 0; for how long it is held from now on, ms; whose it is. A
--- free one: 0, 0 and an empty token.
+-- Returns {held, left, token}: 1 if the caller holds it, else 0; for how long it is held from now on, ms; whose it
+-- is. A free one: 0, 0 and an empty token.
 --
 -- Effects: a free lease is taken, the caller's own renewed or given back, another's left alone.
 

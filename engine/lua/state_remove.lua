@@ -9,10 +9,10 @@
 --       3 delay until a channel that stays empty counts as vacated, ms; may be 0
 -- Returns {removed, pending}: 1 or 0. `pending`: it was the last one, and the channel waits from now on.
 --
--- Effects: nothing at all if the client is not there (a retry, a late disconnect): whether the others have expired is for
--- the tick to say, which knows of outages. Else client and expiry go. Of a live channel without unexpired clients the
--- keys go, and it is pending instead of live; a time that it waits for already stays. One with clients has their latest
--- expiry. Expired clients of a channel that has others are left for the next who comes.
+-- Effects: nothing at all if the client is not there (a retry, a late disconnect): whether the others have expired is
+-- for the tick to say, which knows of outages. Else client and expiry go. Of a live channel without unexpired clients
+-- the keys go, and it is pending instead of live; a time that it waits for already stays. One with clients has their
+-- latest expiry. Expired clients of a channel that has others are left for the next who comes.
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -11,14 +11,15 @@
 --       4 channels of 3 wanted at most
 --       5 channels of 4 wanted at most
 --       6 events of each stream wanted at most, 1 or more
--- Returns {0} if the caller does not hold the lease. Else {1, now, last tick, live channels, pending channels, events of
+-- Returns {0} if the caller does not hold the lease. Else {1, now, last tick, live channels, pending channels, events
+-- of
 -- KEYS 5, ..}: unix ms; -1 = there has been none; channels whose time is not above now, the earliest first; stream
 -- entries as XRANGE gives them, the oldest first.
 --
--- Effects: a lease with less than two thirds of its life is renewed. The look is a tick, and noted as such unless another
--- was within a second, if the last tick is not older than it may be, or if there was none. Else nobody has looked for
--- so long that entries may have expired only because Redis could not be reached: nothing is noted, and no channels are
--- returned, until the caller has waited for clients to be renewed and says -1.
+-- Effects: a lease with less than two thirds of its life is renewed. The look is a tick, and noted as such unless
+-- another was within a second, if the last tick is not older than it may be, or if there was none. Else nobody has
+-- looked for so long that entries may have expired only because Redis could not be reached: nothing is noted, and no
+-- channels are returned, until the caller has waited for clients to be renewed and says -1.
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -9,8 +9,9 @@
 -- ARGV  1 token of the caller
 --       2 channel
 --       3 events kept at most; read only with KEYS 6
--- Returns -1 if the caller does not hold the lease; 0 if the channel is not pending, or its time has not come; 1 if it has
--- clients; else it is vacated: 2 with an event, 3 without since the queue is full, 4 without since none is wanted.
+-- Returns -1 if the caller does not hold the lease; 0 if the channel is not pending, or its time has not come; 1 if
+-- it has clients; else it is vacated: 2 with an event, 3 without since the queue is full, 4 without since none is
+-- wanted.
 --
 -- Effects: the channel is not pending any more. One with clients is live with their latest expiry; of one without, the
 -- keys go. A full queue refuses the new event; the channel is vacated all the same.
