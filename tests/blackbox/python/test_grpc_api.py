@@ -25,7 +25,7 @@ class Stub:
         self.channel = make(target, options=list(options))
         self.metadata = [("authorization", f"apikey {key}")] if key is not None else []
 
-    def __call__(self, method, metadata=(), compression=None, **fields):
+    def __call__(self, method, /, metadata=(), compression=None, **fields):
         described = service(FILE, NAME).methods_by_name[method]
         asked, said = (message_factory.GetMessageClass(each) for each in (described.input_type, described.output_type))
         request = asked()
@@ -59,6 +59,7 @@ def test_H20_every_method(api):
         assert wire.data() == {"n": 1}
         both = stub("Broadcast", channels=["hist:grpc", "nowhere:x"], data={"n": 2})["result"]["responses"]
         assert both[0]["result"]["offset"] == 2 and both[1]["error"]["code"] == 102
+        assert wire.data() == {"n": 2}
         assert stub("History", channel="hist:grpc", limit=-1)["result"]["publications"] == [
             {"data": {"n": 1}, "offset": 1},
             {"data": {"n": 2}, "offset": 2},
@@ -179,11 +180,15 @@ def test_H20_reflection_on_request_only():
 
 def test_tls_and_client_certificates(tmp_path):
     # Keys and data would go over the network in the clear, or everybody with a key could come in.
-    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-x509", "-days", "2"]
-    for name in ("server", "client"):
-        more = ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost"]
+    def made(name, *more):
         files = ["-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.crt"]
-        subprocess.run([*new, *more, *files], check=True, capture_output=True)
+        new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+        subprocess.run([*new, *files, *more], check=True, capture_output=True)
+
+    made("server", "-addext", "subjectAltName=DNS:localhost")
+    made("authority")
+    signed = ["-CA", tmp_path / "authority.crt", "-CAkey", tmp_path / "authority.key"]
+    made("client", *signed, "-addext", "basicConstraints=CA:FALSE")
     read = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     tls = {"enabled": True, "cert_pem": str(tmp_path / "server.crt"), "key_pem": read["server.key"].decode()}
     trusting = grpc.ssl_channel_credentials(read["server.crt"])
@@ -191,7 +196,7 @@ def test_tls_and_client_certificates(tmp_path):
         assert "result" in Stub(port, credentials=trusting)("Info")
         with pytest.raises(grpc.RpcError):
             Stub(port)("Info")
-    with served(tls={**tls, "client_ca_pem": str(tmp_path / "client.crt")}) as (_, port):
+    with served(tls={**tls, "client_ca_pem": str(tmp_path / "authority.crt")}) as (_, port):
         known = grpc.ssl_channel_credentials(read["server.crt"], read["client.key"], read["client.crt"])
         assert "result" in Stub(port, credentials=known)("Info")
         with pytest.raises(grpc.RpcError) as caught:
@@ -204,7 +209,7 @@ def test_calls_are_counted(api):
     node, stub = api
     stub("Info")
     counted = 'centrifugo_api_command_duration_seconds_count{method="info",protocol="grpc"}'
-    eventually(lambda: any('protocol="grpc"' in line for line in node.http("GET", "/metrics")[2].splitlines()), what=counted)
+    eventually(lambda: b'protocol="grpc"' in node.http("GET", "/metrics")[2], what=counted)
 
 
 def test_stop_answers_what_is_under_way():
