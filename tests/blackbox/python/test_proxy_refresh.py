@@ -1,11 +1,12 @@
 """Connections that expire: the backend says whether they live on."""
 
+import contextlib
 import time
 
-import pytest
 from harness import Wire, eventually, token
 from harness.app import app
 from harness.backend import HANG, Status, disconnect, error, result
+from harness.wire import attended
 
 # A deadline is whole seconds, and a connection that is let in must not have reached it.
 SOON_S = 2
@@ -53,24 +54,24 @@ def test_connections_that_do_not_expire(asking):
         assert not asking.backend.calls("refresh")
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        result(expired=True),
-        {},
-        error(1000),
-        disconnect(4501),
-        result(),
-        result(expire_at=1),
-    ],
-    ids=["expired", "no result", "error", "disconnect", "no new time", "past"],
-)
-def test_I03_expired(asking, answer):
+ENDINGS = {
+    "expired": result(expired=True),
+    "no result": {},
+    "error": error(1000),
+    "disconnect": disconnect(4501),
+    "no new time": result(),
+    "past": result(expire_at=1),
+}
+
+
+def test_I03_expired(asking):
     # A user whose session has ended would go on reading.
-    asking.backend["refresh"] = answer
-    with asking.wire(expire_at=soon()) as wire:
-        assert wire.closed(within=SOON_S + NOTICED_S) == (3005, "connection expired")
-        assert len(asking.backend.calls("refresh", client=wire.client)) == 1
+    asking.backend["refresh"] = lambda call: ENDINGS[call.fields["user"]]
+    with contextlib.ExitStack() as stack:
+        wires = {name: stack.enter_context(asking.wire(name, expire_at=soon())) for name in ENDINGS}
+        for name, wire in wires.items():
+            assert wire.closed(within=SOON_S + NOTICED_S) == (3005, "connection expired"), name
+            assert len(asking.backend.calls("refresh", client=wire.client)) == 1, name
 
 
 def test_I03_again_and_again(asking):
@@ -85,20 +86,27 @@ def test_I03_again_and_again(asking):
         assert wire.closed(within=NOTICED_S + 2)[0] == 3005
 
 
-@pytest.mark.parametrize("failure", ["broken", "hangs", "down"])
-def test_I03_backend_fails(asking, failure):
+def test_I03_backend_fails(asking):
     # An outage of the backend would throw out everybody whose deadline falls into it.
-    asking.backend["refresh"] = HANG if failure == "hangs" else asking.backend.broken
+    answers = {"broken": asking.backend.broken, "hangs": HANG}
+    asking.backend["refresh"] = lambda call: answers[call.fields["user"]]
+    with asking.wire("broken", expire_at=soon()) as broken, asking.wire("hangs", expire_at=soon()) as hangs:
+        # Beyond the deadline, the timeout, and what a client has to refresh itself.
+        with attended(broken, hangs):
+            time.sleep(SOON_S + 4)
+        for wire in (broken, hangs):
+            assert len(asking.backend.calls("refresh", client=wire.client)) == 1
+
+
+def test_I03_backend_is_away(asking):
+    # As above.
     with asking.wire(expire_at=soon()) as wire:
-        if failure == "down":
-            asking.backend.stop()
+        asking.backend.stop()
         try:
-            # Beyond the deadline, the timeout, and what a client has to refresh itself.
-            wire.quiet(SOON_S + 4)
+            wire.quiet(SOON_S + 2)
         finally:
-            if failure == "down":
-                asking.backend.start()
-        assert len(asking.backend.calls("refresh", client=wire.client)) == (0 if failure == "down" else 1)
+            asking.backend.start()
+        assert not asking.backend.calls("refresh")
 
 
 def test_info(asking, fresh):

@@ -2,7 +2,6 @@
 
 import time
 
-import pytest
 from harness import channel_token, eventually
 from harness.backend import HANG, disconnect, error, result
 
@@ -35,22 +34,27 @@ def test_I08_what_the_backend_is_asked(asking, fresh):
         assert wire.closed() == (3501, "bad request")
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [result(expired=True), {}, error(1000), disconnect(4501), result(expire_at=1)],
-    ids=["expired", "no result", "error", "disconnect", "past"],
-)
-def test_I08_expired(asking, fresh, answer):
+ENDINGS = {
+    "expired": result(expired=True),
+    "none": {},
+    "error": error(1000),
+    "disconnect": disconnect(4501),
+    "past": result(expire_at=1),
+}
+
+
+def test_I08_expired(asking, fresh):
     # A user who may not read any more would go on reading; or lose all other channels too.
-    channel = fresh("subrefresh")
+    channels = {fresh("subrefresh"): answer for answer in ENDINGS.values()}
     asking.backend["subscribe"] = result(expire_at=soon())
-    asking.backend["sub_refresh"] = answer
+    asking.backend["sub_refresh"] = lambda call: channels[call.fields["channel"]]
     with asking.wire() as wire:
-        wire.subscribe(channel)
-        wire.subscribe(fresh("open"))
-        pushed = wire.push("unsubscribe", within=SOON_S + NOTICED_S)
-        assert pushed == {"channel": channel, "unsubscribe": {"code": 2501, "reason": "subscription expired"}}
-        assert asking.node.num_clients(channel) == 0
+        for channel in (*channels, fresh("open")):
+            wire.subscribe(channel)
+        ended = [wire.push("unsubscribe", within=SOON_S + NOTICED_S) for _ in channels]
+        assert {push["channel"] for push in ended} == set(channels)
+        assert all(push["unsubscribe"] == {"code": 2501, "reason": "subscription expired"} for push in ended)
+        assert {asking.node.num_clients(channel) for channel in channels} == {0}
         wire.call(rpc={"method": "still here"})
         wire.quiet(1.2)
 
@@ -89,18 +93,19 @@ def test_no_new_time_means_no_expiry(asking, fresh):
         asking.backend.only("sub_refresh", client=wire.client)
 
 
-@pytest.mark.parametrize("failure", ["broken", "hangs"])
-def test_backend_fails(asking, fresh, failure):
+def test_backend_fails(asking, fresh):
     # An outage of the backend would take away subscriptions.
-    channel = fresh("subrefresh")
+    channels = {fresh("subrefresh"): answer for answer in (asking.backend.broken, HANG)}
     asking.backend["subscribe"] = result(expire_at=soon())
-    asking.backend["sub_refresh"] = HANG if failure == "hangs" else asking.backend.broken
+    asking.backend["sub_refresh"] = lambda call: channels[call.fields["channel"]]
     with asking.wire() as wire:
-        wire.subscribe(channel)
-        asking.backend.wait("sub_refresh", client=wire.client, within=SOON_S + NOTICED_S)
-        wire.quiet(4.5)
-        asking.backend.only("sub_refresh", client=wire.client)
-        assert asking.node.num_clients(channel) == 1
+        for channel in channels:
+            wire.subscribe(channel)
+        asking.backend.wait("sub_refresh", 2, client=wire.client, within=SOON_S + NOTICED_S + 3)
+        wire.quiet(4)
+        for channel in channels:
+            asking.backend.only("sub_refresh", channel=channel)
+            assert asking.node.num_clients(channel) == 1
 
 
 def test_info(asking, fresh):
