@@ -362,7 +362,7 @@ def test_N21_old_spelling_without_namespace_and_by_name():
             assert named.only("fill").fields == {"channel": "granular:index"}
 
 
-@pytest.mark.parametrize("proxy", [None, {"endpoint": "http://127.0.0.1:1/x", "timeout": "0s"}, {"endpoint": ""}])
+@pytest.mark.parametrize("proxy", [None, {"endpoint": "http://127.0.0.1:1/x", "timeout": "-1s"}, {"endpoint": ""}])
 def test_refused_at_start(proxy):
     # A mistake would show at the first subscriber.
     changes = namespaces({"name": "example", **ASKED})

@@ -33,7 +33,7 @@ def test_M15_needs_redis():
     changes = telling(At, NOWHERE)
     changes["engine"] = {"type": "memory"}
     said = refused(changes)
-    assert "state_proxy_enabled" in said and "redis" in said and "chat" in said
+    assert "state_proxy_enabled" in said and "redis" in said
 
 
 def test_memory_presence_before_redis():
@@ -47,7 +47,7 @@ def test_memory_presence_before_redis():
 def test_M14_needs_presence():
     # As above.
     said = refused(telling(At, NOWHERE, namespace={"presence": False}))
-    assert "presence" in said and "chat" in said and "state_proxy_enabled" in said
+    assert "presence: true" in said and "state_proxy_enabled" in said
 
 
 @pytest.mark.parametrize("proxy", [None, {"timeout": "1s"}])

@@ -202,7 +202,7 @@ REFUSED = {
         {"rpc": {"namespaces": [{"name": "on", "proxy_enabled": True}]}},
         ["rpc.proxy", "endpoint"],
     ),
-    "timeout of zero": (with_subscribe(timeout="0s"), ["channel.proxy.subscribe", "timeout"]),
+    "timeout below zero": (with_subscribe(timeout="-1s"), ["channel.proxy.subscribe", "timeout"]),
     "unknown name": (
         merged(with_subscribe(), {"channel": {"without_namespace": {"subscribe_proxy_name": "nope"}}}),
         ["nope"],
@@ -210,10 +210,13 @@ REFUSED = {
     "unknown name, not enabled": ({"channel": {"without_namespace": {"publish_proxy_name": "nope"}}}, ["nope"]),
     "unknown name of rpc": ({"rpc": {"without_namespace": {"proxy_enabled": True, "proxy_name": "nope"}}}, ["nope"]),
     "name twice": ({"proxies": [{"name": "aa", "endpoint": GOOD}, {"name": "aa", "endpoint": GOOD}]}, ["aa"]),
-    "reserved name": ({"proxies": [{"name": "default", "endpoint": GOOD}]}, ["default", "reserved"]),
+    "reserved name": ({"proxies": [{"name": "default", "endpoint": GOOD}]}, ["proxies", "default"]),
     "bad name": ({"proxies": [{"name": "a b", "endpoint": GOOD}]}, ["proxies", "name"]),
     "named without endpoint": ({"proxies": [{"name": "aa"}]}, ["aa", "endpoint"]),
-    "named with timeout of zero": ({"proxies": [{"name": "aa", "endpoint": GOOD, "timeout": "0s"}]}, ["aa", "timeout"]),
+    "named with timeout below zero": (
+        {"proxies": [{"name": "aa", "endpoint": GOOD, "timeout": "-1s"}]},
+        ["proxies", "timeout"],
+    ),
     "transform without status": (with_transform(to_error={"code": 1, "message": "x"}), ["status_code"]),
     "transform to nothing": (with_transform(status_code=403), ["transform"]),
     "transform to both": (
