@@ -1,9 +1,12 @@
-//! A seeded simulator: several engines, rings that deliver late, clients that come and go, and a model outside the
+//! A seeded simulator: several engines, rings that deliver late, clients that come and go, a backend
+//! of whims, and a model outside the
 //! engines that knows what everybody must be told. A failure names its seed; the seed replays it.
 //!
 //! `GYRE_SIM_SEED=7` runs one seed and prints its last actions when it fails; `GYRE_SIM_SEEDS=100000` or
 //! `GYRE_SIM_SEEDS=5000..9000` runs that many instead of the usual few hundred.
 
+#[path = "simulator/backend.rs"]
+mod backend;
 #[path = "simulator/digest.rs"]
 mod digest;
 #[path = "simulator/given.rs"]

@@ -82,6 +82,8 @@ fn understand_json(message: &Value) -> Heard {
         Heard::Unsubscribe { id }
     } else if message.get("publish").is_some() {
         Heard::Publish { id }
+    } else if message.get("rpc").is_some() {
+        Heard::Rpc { id }
     } else if message.get("presence").is_some() {
         Heard::Presence { id }
     } else if let Some(body) = message.get("presence_stats") {
@@ -207,6 +209,7 @@ fn understand_protobuf(reply: &Fields<'_>) -> Heard {
             let publications = body.all(1).map(pb_publication).collect();
             Heard::History { id, publications, top: (body.number(3), body.text(2)) }
         }
+        13 => Heard::Rpc { id },
         other => panic!("unknown reply {other}"),
     }
 }

@@ -5,6 +5,7 @@ use std::mem;
 
 use gyre_proto::Encoding;
 
+use crate::backend::Verdict;
 use crate::digest::Event;
 use crate::model::{Item, Pos, Start, What};
 use crate::peer::{Asked, Conn, Sub, grants};
@@ -19,7 +20,7 @@ impl Sim {
         assert!(
             conn.is_connected
                 || matches!(heard, Heard::Connect { .. } | Heard::Closed(_))
-                || matches!(heard, Heard::Error { .. } if conn.is_connecting()),
+                || matches!(&event.asked, Some(Asked { say: Say::Connect { .. }, .. })),
             "{context}: before the connect reply"
         );
         match heard {
@@ -50,6 +51,11 @@ impl Sim {
                         let pos = sub.pos.unwrap_or_else(|| panic!("{context}: not positioned"));
                         assert!(!sub.is_server_side, "{context}: server-side");
                         assert!(self.model.is_over(channel, pos.epoch), "{context}: the stream goes on");
+                    }
+                    2501 => {
+                        let sub = conn.subs.remove(&channel).unwrap_or_else(|| panic!("{context}: not subscribed"));
+                        assert!(sub.must_expire, "{context}: nobody has said so");
+                        self.judge_end(&conn, channel, &sub, &context);
                     }
                     _ => panic!("{context}: unexpected code"),
                 }
@@ -142,7 +148,10 @@ impl Sim {
     fn judge_close(&mut self, conn: Conn, code: u32, context: &str) {
         let now_ms = self.model.now_ms;
         let fits = match code {
+            3000 => conn.is_refused,
             3001 => self.is_shutting_down,
+            3005 => conn.must_expire,
+            4501 => conn.told == Some(Verdict::Disconnect),
             3010 => {
                 let is_over = |channel, pos: Option<Pos>| pos.is_some_and(|pos| self.model.is_over(channel, pos.epoch));
                 conn.subs.iter().any(|(channel, sub)| sub.is_server_side && is_over(*channel, sub.pos))
@@ -168,6 +177,22 @@ impl Sim {
     }
 
     fn judge_reply(&mut self, conn: &mut Conn, asked: Asked, reply: Heard, mut event: Event, context: &str) {
+        let told = conn.told.take();
+        match (told, &reply) {
+            (Some(Verdict::Error), Heard::Error { code: 1000, .. })
+            | (Some(Verdict::Failed), Heard::Error { code: 100, .. }) => {
+                if matches!(asked.say, Say::Connect { .. }) {
+                    conn.is_refused = true;
+                    conn.asked.clear();
+                }
+                return;
+            }
+            (None | Some(Verdict::Granted), Heard::Error { .. }) => {}
+            (told, _) => {
+                let is_granted = told == Some(Verdict::Granted);
+                assert_eq!(is_granted, self.is_asked(&asked.say), "{context}: the backend has said {told:?}");
+            }
+        }
         match (&asked.say, reply) {
             (Say::Connect { .. }, Heard::Connect { client, mut subs, .. }) => {
                 assert_eq!(client, conn.uuid, "{context}: client id");
@@ -229,7 +254,10 @@ impl Sim {
                     assert!(users <= clients && (users > 0) == (clients > 0), "{context}: more users than clients");
                 }
             }
-            (Say::Rpc, Heard::Error { code: 108, .. }) => {}
+            (Say::Rpc, Heard::Rpc { .. }) => {}
+            (Say::Rpc, Heard::Error { code: 108, .. }) => {
+                assert!(!self.is_asked(&asked.say), "{context}: there is a backend");
+            }
             _ => panic!("{context}: does not answer {asked:?}"),
         }
     }
@@ -286,6 +314,8 @@ impl Sim {
             missed: VecDeque::new(),
             must_end: false,
             is_stuck: false,
+            asked: None,
+            must_expire: false,
         };
         conn.subs.insert(channel, sub);
         Self::excuse_gifts(conn, channel);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use gyre_proto::Encoding;
 use gyre_proto::ids::ConnId;
 
+use crate::backend::Verdict;
 use crate::given::Gift;
 use crate::model::{Entry, Item, Pos, Start, What};
 use crate::wire::{Say, Seen, Wishes};
@@ -43,6 +44,10 @@ pub(crate) struct Sub {
     pub(crate) missed: VecDeque<Item>,
     /// Taken away by the server API; the push must follow.
     pub(crate) must_end: bool,
+    /// The backend is being asked whether it goes on, in the call of this number.
+    pub(crate) asked: Option<u32>,
+    /// It does not.
+    pub(crate) must_expire: bool,
     /// It is due what it cannot be given; the end must follow before anything else.
     pub(crate) is_stuck: bool,
 }
@@ -82,7 +87,15 @@ pub(crate) struct Conn {
     pub(crate) asked: VecDeque<Asked>,
     pub(crate) plan: Vec<Planned>,
     pub(crate) has_said_connect: bool,
+    /// Its user is known to the server.
+    pub(crate) is_admitted: bool,
     pub(crate) is_connected: bool,
+    /// The connect was answered with an error.
+    pub(crate) is_refused: bool,
+    /// What the backend has said of the first command, and was not told yet.
+    pub(crate) told: Option<Verdict>,
+    /// The backend does not prolong it.
+    pub(crate) must_expire: bool,
     pub(crate) has_misbehaved: bool,
     /// Never answers pings.
     pub(crate) is_lazy: bool,
@@ -122,6 +135,8 @@ pub(crate) struct Grants {
 }
 
 pub(crate) fn grants(options: &gyre_engine::rules::ChannelOptions, wishes: Wishes) -> Grants {
+    // Where a backend decides, wishes count for nothing.
+    let wishes = if options.proxies.subscribe.is_some() { Wishes::default() } else { wishes };
     let recoverable = options.force_recovery || wishes.recoverable;
     Grants {
         positioned: recoverable || options.force_positioning || wishes.positioned,

@@ -52,6 +52,9 @@ impl Sim {
                 return;
             }
         }
+        if !self.questions.is_empty() && self.rng.u32(..4) == 0 {
+            return self.answer_any();
+        }
         let agent = self.rng.usize(..self.agents.len());
         let key = self.agents[agent].key;
         match self.rng.u32(..100) {
@@ -132,7 +135,11 @@ impl Sim {
             asked: Default::default(),
             plan: Vec::new(),
             has_said_connect: false,
+            is_admitted: false,
             is_connected: false,
+            is_refused: false,
+            told: None,
+            must_expire: false,
             has_misbehaved: false,
             is_lazy: self.rng.u32(..20) == 0,
             pinged_ms: None,
@@ -156,6 +163,9 @@ impl Sim {
 
     /// One frame of commands.
     fn talk(&mut self, key: Key) {
+        if self.conns[&key].is_refused {
+            return self.hang_up(key);
+        }
         if self.rng.u32(..300) == 0 {
             return self.talk_nonsense(key);
         }
@@ -192,12 +202,19 @@ impl Sim {
         conn.asked.extend(commands.iter().map(asked));
         let (core, id, bytes) = (conn.core, conn.id, frame(conn.encoding, &commands));
         self.note(|| format!("say {key:?} {commands:?}"));
-        let is_connect = matches!(commands[0].1, Say::Connect { .. });
+        let is_connect = matches!(&commands[0].1, Say::Connect { token, .. } if !token.is_empty());
         if is_connect {
             self.foresee_connect(key);
         }
         self.on(core, |engine, hands| engine.receive(id, &bytes, hands));
-        if is_connect && let Some(conn) = self.conns.get_mut(&key) {
+        if is_connect {
+            self.be_lenient(key);
+        }
+    }
+
+    /// A connect has just been let in, by a token or by the backend.
+    pub(crate) fn be_lenient(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(&key) {
             // Whether a leave in the very call of the connect was before or after does not show.
             for (channel, start) in &mut conn.starts {
                 start.lenient_until = self.model.channels[*channel].log.len();
@@ -209,7 +226,7 @@ impl Sim {
     }
 
     /// Home channels of the same core are looked at in the call of the connect itself.
-    fn foresee_connect(&mut self, key: Key) {
+    pub(crate) fn foresee_connect(&mut self, key: Key) {
         let conn = self.conns.get_mut(&key).expect("open");
         let limit = self.setup.rules.client.recovery_max_publication_limit;
         for planned in &conn.plan {
@@ -283,10 +300,7 @@ impl Sim {
         let mut frames = Vec::new();
         for conn in owing {
             conn.owes_pong = false;
-            // Behind a command or a gift that waits, the pong waits too, and may be too late.
-            if conn.asked.is_empty() && conn.gifts.is_empty() {
-                conn.pinged_ms = None;
-            }
+            conn.pinged_ms = None;
             frames.push((conn.core, conn.id, frame(conn.encoding, &[(0, Say::Pong)])));
         }
         for (core, id, bytes) in frames {
@@ -310,6 +324,7 @@ impl Sim {
                     self.timeout(core, id);
                 }
             }
+            self.give_up_on_overdue();
             if next_ms > until_ms {
                 return;
             }

@@ -24,7 +24,9 @@ impl Sim {
             for (from, to) in &rings {
                 self.step(*from, *to);
             }
-            if !is_busy && rings.is_empty() {
+            let is_asked = !self.questions.is_empty();
+            self.answer_any();
+            if !is_busy && rings.is_empty() && !is_asked {
                 return;
             }
         }
@@ -44,7 +46,8 @@ impl Sim {
         self.check_gifts();
         for (key, conn) in &self.conns {
             assert!(conn.asked.is_empty(), "{key:?} waits for {:?}", conn.asked);
-            assert_eq!(conn.is_connected, conn.has_said_connect, "{key:?} is connected");
+            let is_admitted = conn.has_said_connect && !conn.is_refused;
+            assert_eq!(conn.is_connected, is_admitted, "{key:?} is connected");
             for (channel, sub) in &conn.subs {
                 assert!(!sub.must_end, "{key:?} kept {channel} after an unsubscribe by the server");
                 assert!(!sub.is_stuck, "{key:?} kept {channel} after what it could not be given");

@@ -1,7 +1,8 @@
 //! Random rules for a world, such that everything a simulated client does is permitted.
 
 use fastrand::Rng;
-use gyre_engine::rules::{ChannelOptions, Rules};
+use gyre_engine::backend::ProxyId;
+use gyre_engine::rules::{ChannelOptions, ChannelProxies, Rules};
 use gyre_engine::token::{TokenOptions, Verifier};
 
 /// What differs from seed to seed beside the rules.
@@ -33,11 +34,22 @@ pub(crate) fn draw(rng: &mut Rng, is_crowd: bool) -> Setup {
     }
     let options = TokenOptions { insecure_skip_signature_verify: true, ..TokenOptions::default() };
     rules.tokens.connection = Verifier::new(options).expect("good options");
+    let is_asked = !is_crowd && rng.u32(..2) == 0;
+    let asked = |rng: &mut Rng, n| (is_asked && rng.bool()).then_some(ProxyId(n));
+    rules.proxies.connect = asked(rng, 0);
+    rules.proxies.refresh = asked(rng, 1);
+    rules.rpc.without_namespace = asked(rng, 2);
     let meta_ttl_s = if rng.bool() { 100_000 } else { rng.u64(2..60) };
     let mut channels = Vec::new();
     for n in 0..rng.usize(1..5) {
         let has_history = rng.u32(..3) > 0;
         let options = ChannelOptions {
+            proxies: ChannelProxies {
+                subscribe: asked(rng, 3),
+                publish: asked(rng, 4),
+                sub_refresh: asked(rng, 5),
+                cache_empty: None,
+            },
             presence: rng.bool(),
             join_leave: rng.bool(),
             force_push_join_leave: rng.u32(..4) == 0,

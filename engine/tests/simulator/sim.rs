@@ -11,6 +11,7 @@ use gyre_engine::{
 };
 use gyre_proto::ids::ConnId;
 
+use crate::backend::Question;
 use crate::model::{Channel, Model, Pos, Publish, What};
 use crate::peer::{Agent, Conn, Key};
 use crate::setup::Setup;
@@ -59,6 +60,8 @@ pub(crate) struct Sim {
     pub(crate) acts_in_flight: BTreeMap<CallId, usize>,
     /// What the model has done before the call in progress.
     foreseen: Tally,
+    /// Calls to the backend without an answer.
+    pub(crate) questions: Vec<Question>,
     pub(crate) next_n: u64,
     pub(crate) next_uuid: u128,
     pub(crate) is_shutting_down: bool,
@@ -96,6 +99,7 @@ impl Sim {
             given: BTreeSet::new(),
             acts_in_flight: BTreeMap::new(),
             foreseen: Tally::default(),
+            questions: Vec::new(),
             next_n: 0,
             next_uuid: 0,
             is_shutting_down: false,
@@ -130,6 +134,7 @@ impl Sim {
             joins: after.joins - before.joins - self.foreseen.joins,
         };
         self.digest(core, unforeseen);
+        self.take_questions(core);
         for (number, reply) in std::mem::take(&mut self.world.sites[core].hands.answers) {
             let expected = self.expected.remove(&number).expect("a call is answered once");
             match (expected, reply) {
@@ -238,7 +243,7 @@ impl Sim {
     fn victims(&mut self, core: usize, act: &Act) -> Vec<(Key, Option<usize>)> {
         let mut victims = Vec::new();
         let (channel, given) = (self.channel_of(act), self.channel_given(act));
-        for (key, conn) in self.conns.iter_mut().filter(|(key, conn)| key.0 == core && conn.has_said_connect) {
+        for (key, conn) in self.conns.iter_mut().filter(|(key, conn)| key.0 == core && conn.is_admitted) {
             if conn.user != *act.user || (!act.client.is_empty() && conn.uuid != *act.client) {
                 continue;
             }

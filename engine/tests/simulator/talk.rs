@@ -27,10 +27,13 @@ impl Sim {
         let names: Vec<String> = plan.iter().map(|p| format!("{:?}", name(p.channel))).collect();
         let claims = format!(r#"{{"sub":"{}","channels":[{}]}}"#, self.agents[agent].user, names.join(","));
         let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-        let token = format!("{}.{}.AAAA", base64.encode(r#"{"alg":"HS256"}"#), base64.encode(claims));
+        let token = match self.setup.rules.proxies.connect {
+            Some(_) if self.rng.bool() => String::new(),
+            _ => format!("{}.{}.AAAA", base64.encode(r#"{"alg":"HS256"}"#), base64.encode(claims)),
+        };
         let conn = self.conns.get_mut(&key).expect("open");
         conn.plan = plan;
-        conn.has_said_connect = true;
+        (conn.has_said_connect, conn.is_admitted) = (true, !token.is_empty());
         Say::Connect { token, subs }
     }
 

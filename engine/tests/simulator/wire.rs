@@ -38,6 +38,7 @@ pub(crate) enum Heard {
     Connect { id: u32, client: String, subs: Vec<(String, Granted)> },
     Subscribe { id: u32, granted: Granted },
     Unsubscribe { id: u32 },
+    Rpc { id: u32 },
     Publish { id: u32 },
     Presence { id: u32 },
     PresenceStats { id: u32, clients: u64, users: u64 },
@@ -59,6 +60,7 @@ impl Heard {
             | Self::Subscribe { id, .. }
             | Self::Unsubscribe { id }
             | Self::Publish { id }
+            | Self::Rpc { id }
             | Self::Presence { id, .. }
             | Self::PresenceStats { id, .. }
             | Self::History { id, .. } => Some(*id),
