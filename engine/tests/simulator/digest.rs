@@ -7,6 +7,7 @@ use gyre_engine::{HistoryCall, RecoverFrom};
 use gyre_proto::Encoding;
 use gyre_proto::ids::ConnId;
 
+use crate::backend::Verdict;
 use crate::heard::understand;
 use crate::model::{Item, Pos, Publish, Start, What};
 use crate::peer::{Asked, Conn, Key, grants};
@@ -208,6 +209,10 @@ impl Sim {
     /// What a command has done whose reply was never given: the connection was ended by its own publication, or as
     /// the reply was to be JSON and was not.
     fn account_unanswered(&mut self, run: &mut Run, conn: &Conn, code: u32) {
+        if conn.front().is_some_and(|say| self.is_asked(say)) && conn.told != Some(Verdict::Granted) {
+            // The backend has not answered yet.
+            return;
+        }
         let (channel, is_positioned) = match conn.front() {
             Some(Say::Publish { channel, data }) => {
                 let channel = self.model.find(channel);
