@@ -1,6 +1,7 @@
 //! Calls over HTTP/1.1: JSON there and back, connections kept, redirects followed. Nothing is tried twice, but for a request
 //! that met a connection which the backend had closed before a byte of it was taken.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -29,6 +30,9 @@ use crate::settings::redis::TlsOptions;
 
 const OWN_NAME: HeaderValue = HeaderValue::from_static(concat!("gyre/", env!("CARGO_PKG_VERSION")));
 
+/// What is agreed on in a TLS handshake.
+const PROTOCOL: &str = "http/1.1";
+
 /// One backend.
 pub(super) struct Http {
     client: Client<Dial, Full<Bytes>>,
@@ -39,7 +43,8 @@ pub(super) struct Http {
 }
 
 impl Http {
-    /// `url` and those after it are of the endpoint of `proxy`.
+    /// `url` and those after it are of the endpoint of `proxy`. `common` is what those without options for TLS share,
+    /// because what a host trusts takes a while to read and some memory.
     ///
     /// # Errors
     /// What cannot be used, with its path and without secrets.
@@ -48,17 +53,17 @@ impl Http {
         url: &Secret,
         tls: Option<&TlsOptions>,
         static_headers: &[(String, Secret)],
+        common: &OnceCell<Option<Tls>>,
     ) -> anyhow::Result<Self> {
         let (mut url, credentials) = address(url.expose()).with_context(|| format!("{}.endpoint", proxy.path))?;
         url.set_fragment(None);
         let uri = url.as_str().parse().map_err(|_| anyhow!("{}.endpoint: is no URL", proxy.path))?;
         let tls = match tls {
-            Some(options) => Some(Tls::new(options, proxy, "http.tls", "http/1.1")?),
-            // A redirect may lead to one, too; but where it does not, a host without certificates is fine.
-            None => match Tls::new(&TlsOptions::default(), proxy, "http.tls", "http/1.1") {
-                Ok(tls) => Some(tls),
-                Err(_) if url.scheme() == "http" => None,
-                Err(error) => return Err(error),
+            Some(options) => Some(Tls::new(options, proxy, "http.tls", PROTOCOL)?),
+            // A redirect may lead to TLS, too; but where it does not, a host without certificates is fine.
+            None => match common.get_or_init(|| Tls::new(&TlsOptions::default(), proxy, "http.tls", PROTOCOL).ok()) {
+                None if url.scheme() == "https" => Some(Tls::new(&TlsOptions::default(), proxy, "http.tls", PROTOCOL)?),
+                common => common.clone(),
             },
         };
         let client = Client::builder(TokioExecutor::new())

@@ -15,7 +15,7 @@ pub(super) mod metrics;
 mod request;
 mod trouble;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use gyre_proto::proxy::Request;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use self::dial::Tls;
 use self::failure::Failure;
 use self::grpc::{Grpc, GrpcOptions};
 use self::http::Http;
@@ -47,7 +48,8 @@ impl Backends {
     /// # Errors
     /// What cannot be used, with the path of its proxy.
     pub(crate) fn new(proxies: &Arc<Proxies>) -> anyhow::Result<Self> {
-        let list = (0..proxies.list.len()).map(|at| Ok(Rc::new(Backend::new(Arc::clone(proxies), at)?)));
+        let tls = OnceCell::new();
+        let list = (0..proxies.list.len()).map(|at| Ok(Rc::new(Backend::new(Arc::clone(proxies), at, &tls)?)));
         Ok(Self { list: list.collect::<anyhow::Result<_>>()?, joined: Rc::default() })
     }
 
@@ -129,11 +131,11 @@ impl Drop for Place {
 }
 
 impl Backend {
-    fn new(proxies: Arc<Proxies>, at: usize) -> anyhow::Result<Self> {
+    fn new(proxies: Arc<Proxies>, at: usize, common: &OnceCell<Option<Tls>>) -> anyhow::Result<Self> {
         let proxy = &proxies.list[at];
         let (wire, endpoint) = match &proxy.endpoint {
             Endpoint::Http { url, tls, static_headers, .. } => {
-                let http = Http::new(proxy, url, tls.as_ref(), static_headers)?;
+                let http = Http::new(proxy, url, tls.as_ref(), static_headers, common)?;
                 let masked = http.masked();
                 (Wire::Http(http), masked)
             }

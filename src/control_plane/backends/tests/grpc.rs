@@ -98,27 +98,45 @@ impl CentrifugoProxy for Service {
     }
 }
 
+/// A server on a thread of its own, because it ends with everything in it.
 struct Backend {
     service: Service,
     address: SocketAddr,
-    task: tokio::task::JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
 }
 
 impl Backend {
-    async fn start(address: SocketAddr, identity: Option<Identity>) -> Self {
-        let listener = TcpListener::bind(address).await.unwrap();
+    fn start(address: SocketAddr, identity: Option<Identity>) -> Self {
+        let listener = std::net::TcpListener::bind(address).unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let service = Service::default();
-        let mut server = Server::builder();
-        if let Some(identity) = identity {
-            server = server.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
-        }
-        let gzip = tonic::codec::CompressionEncoding::Gzip;
-        let router = server.add_service(CentrifugoProxyServer::new(service.clone()).accept_compressed(gzip));
-        let task = tokio::task::spawn_local(async move {
-            router.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
+        let offered = service.clone();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut server = Server::builder();
+                if let Some(identity) = identity {
+                    server = server.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+                }
+                let gzip = tonic::codec::CompressionEncoding::Gzip;
+                let router = server.add_service(CentrifugoProxyServer::new(offered).accept_compressed(gzip));
+                let incoming = TcpIncoming::from(TcpListener::from_std(listener).unwrap());
+                tokio::select! {
+                    result = router.serve_with_incoming(incoming) => result.unwrap(),
+                    _ = stopped => {}
+                }
+            });
         });
-        Self { service, address, task }
+        Self { service, address, stop, thread }
+    }
+
+    /// Closes the listener and every connection.
+    fn stop(self) {
+        drop(self.stop);
+        self.thread.join().unwrap();
     }
 }
 
@@ -146,7 +164,7 @@ fn method(method: &str) -> BackendCall {
 #[test]
 fn every_method() {
     run(async {
-        let backend = Backend::start(here(), None).await;
+        let backend = Backend::start(here(), None);
         let backends = backends(grpc_proxy(backend.address));
         let asked =
             async |event| ask(&backends, BackendCall { proxy: ProxyId(0), client: Some(client()), event }).await;
@@ -189,7 +207,7 @@ fn every_method() {
 #[test]
 fn failures() {
     run(async {
-        let backend = Backend::start(here(), None).await;
+        let backend = Backend::start(here(), None);
         let mut proxy = grpc_proxy(backend.address);
         proxy.timeout = Duration::from_millis(500);
         let backends = backends(proxy);
@@ -204,7 +222,7 @@ fn failures() {
 #[test]
 fn metadata() {
     run(async {
-        let backend = Backend::start(here(), None).await;
+        let backend = Backend::start(here(), None);
         let mut proxy = grpc_proxy(backend.address);
         proxy.endpoint = Endpoint::Grpc {
             address: backend.address.to_string(),
@@ -250,16 +268,13 @@ fn metadata() {
 #[test]
 fn a_backend_that_restarts() {
     run(async {
-        let backend = Backend::start(here(), None).await;
-        let (address, task) = (backend.address, backend.task);
+        let backend = Backend::start(here(), None);
+        let address = backend.address;
         let backends = backends(grpc_proxy(address));
         assert_ne!(ask(&backends, method("m")).await, BackendReply::Failed);
-        task.abort();
-        while !task.is_finished() {
-            tokio::task::yield_now().await;
-        }
+        backend.stop();
         assert_eq!(ask(&backends, method("m")).await, BackendReply::Failed);
-        let _backend = Backend::start(address, None).await;
+        let _backend = Backend::start(address, None);
         let deadline = Instant::now() + STUCK;
         while ask(&backends, method("m")).await == BackendReply::Failed {
             assert!(Instant::now() < deadline, "it is not found again");
@@ -272,7 +287,7 @@ fn a_backend_that_restarts() {
 fn tls() {
     run(async {
         let (pem, key) = certificate("backend.test");
-        let backend = Backend::start(here(), Some(Identity::from_pem(&pem, &key))).await;
+        let backend = Backend::start(here(), Some(Identity::from_pem(&pem, &key)));
         let asked = async |options: Option<TlsOptions>| {
             let mut proxy = grpc_proxy(backend.address);
             let Endpoint::Grpc { tls, .. } = &mut proxy.endpoint else { panic!() };
