@@ -103,24 +103,23 @@ impl Grpc {
     ) -> Result<BackendReply, Failure> {
         let mut backend = self.client.clone();
         let metadata = self.metadata(client);
-        macro_rules! with_metadata {
-            ($message:ident) => {{
+        // Boxed, or each task would have room for all of them.
+        macro_rules! call {
+            ($method:ident, $message:ident) => {{
                 let mut request = tonic::Request::from_parts(metadata, Default::default(), $message);
                 request.set_timeout(proxy.timeout);
-                request
+                Box::pin(backend.$method(request)).await?.into_inner()
             }};
         }
         match request {
-            Request::Connect(m) => answers::connect(backend.connect(with_metadata!(m)).await?.into_inner()),
-            Request::Refresh(m) => answers::refresh(backend.refresh(with_metadata!(m)).await?.into_inner()),
-            Request::Subscribe(m) => answers::subscribe(backend.subscribe(with_metadata!(m)).await?.into_inner()),
-            Request::Publish(m) => answers::publish(backend.publish(with_metadata!(m)).await?.into_inner()),
-            Request::Rpc(m) => answers::rpc(backend.rpc(with_metadata!(m)).await?.into_inner()),
-            Request::SubRefresh(m) => answers::sub_refresh(backend.sub_refresh(with_metadata!(m)).await?.into_inner()),
-            Request::CacheEmpty(m) => {
-                answers::cache_empty(backend.notify_cache_empty(with_metadata!(m)).await?.into_inner())
-            }
-            Request::State(m) => answers::state(backend.notify_channel_state(with_metadata!(m)).await?.into_inner()),
+            Request::Connect(message) => answers::connect(call!(connect, message)),
+            Request::Refresh(message) => answers::refresh(call!(refresh, message)),
+            Request::Subscribe(message) => answers::subscribe(call!(subscribe, message)),
+            Request::Publish(message) => answers::publish(call!(publish, message)),
+            Request::Rpc(message) => answers::rpc(call!(rpc, message)),
+            Request::SubRefresh(message) => answers::sub_refresh(call!(sub_refresh, message)),
+            Request::CacheEmpty(message) => answers::cache_empty(call!(notify_cache_empty, message)),
+            Request::State(message) => answers::state(call!(notify_channel_state, message)),
         }
     }
 

@@ -79,7 +79,7 @@ struct Calls {
     count: u64,
     sum: Duration,
     /// How many took at most as long as the bound says and longer than the bound before.
-    buckets: [u64; Calls::BOUNDS_MS.len()],
+    buckets: [u64; Self::BOUNDS_MS.len()],
 }
 
 impl Calls {

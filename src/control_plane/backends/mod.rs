@@ -114,6 +114,7 @@ struct Backend {
     unwritable: RefCell<Trouble>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there are a few in all")]
 enum Wire {
     Http(Http),
     Grpc(Grpc),
@@ -188,8 +189,9 @@ impl Backend {
         // Never closed, so there is always one in the end.
         let _slot = self.slots.acquire().await;
         match &self.wire {
-            Wire::Http(http) => http.ask(self.proxy(), &request, headers.as_deref()).await,
-            Wire::Grpc(grpc) => grpc.ask(self.proxy(), request, headers.as_deref()).await,
+            // Boxed, so that those who wait for a slot take little.
+            Wire::Http(http) => Box::pin(http.ask(self.proxy(), &request, headers.as_deref())).await,
+            Wire::Grpc(grpc) => Box::pin(grpc.ask(self.proxy(), request, headers.as_deref())).await,
         }
     }
 
