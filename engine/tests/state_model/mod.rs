@@ -10,46 +10,53 @@ use gyre_engine::{EventId, Expired, QueuedEvent, StateCall, StateReply, StateSte
 
 /// What every node has configured.
 #[derive(Debug, Clone)]
-pub struct StateModel {
-    pub ttl_ms: u64,
-    pub delay_ms: u64,
-    pub queue_max: usize,
-    pub partitions: BTreeMap<u32, Partition>,
+pub(crate) struct StateModel {
+    pub(crate) ttl_ms: u64,
+    pub(crate) delay_ms: u64,
+    pub(crate) queue_max: usize,
+    pub(crate) partitions: BTreeMap<u32, Partition>,
 }
 
 #[derive(Debug, Clone, Default)]
-pub struct Partition {
+pub(crate) struct Partition {
     /// Token of the holder, and until when.
-    pub lease: Option<(String, u64)>,
-    pub ticked_ms: Option<u64>,
+    pub(crate) lease: Option<(String, u64)>,
+    pub(crate) ticked_ms: Option<u64>,
     /// Expiry of each client by channel.
-    pub clients: BTreeMap<String, BTreeMap<String, u64>>,
-    pub live: BTreeMap<String, u64>,
-    pub pending: BTreeMap<String, u64>,
-    pub events: BTreeMap<ProxyId, BTreeMap<EventId, StateEvent>>,
+    pub(crate) clients: BTreeMap<String, BTreeMap<String, u64>>,
+    pub(crate) live: BTreeMap<String, u64>,
+    pub(crate) pending: BTreeMap<String, u64>,
+    pub(crate) events: BTreeMap<ProxyId, BTreeMap<EventId, StateEvent>>,
     last_id: Option<EventId>,
 }
 
 /// What came of adding a client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Added {
-    pub is_new: bool,
-    pub appended: bool,
-    pub cancelled: bool,
-    pub dropped: bool,
+pub(crate) struct Added {
+    pub(crate) is_new: bool,
+    pub(crate) appended: bool,
+    pub(crate) cancelled: bool,
+    pub(crate) dropped: bool,
 }
 
 impl StateModel {
-    pub fn new(ttl_ms: u64, delay_ms: u64, queue_max: usize) -> Self {
+    pub(crate) fn new(ttl_ms: u64, delay_ms: u64, queue_max: usize) -> Self {
         Self { ttl_ms, delay_ms, queue_max, partitions: BTreeMap::new() }
     }
 
-    pub fn partition(&mut self, partition: u32) -> &mut Partition {
+    pub(crate) fn partition(&mut self, partition: u32) -> &mut Partition {
         self.partitions.entry(partition).or_default()
     }
 
     /// `proxy` = whom to tell that it is occupied, if anybody.
-    pub fn add(&mut self, partition: u32, channel: &str, client: &str, proxy: Option<ProxyId>, now_ms: u64) -> Added {
+    pub(crate) fn add(
+        &mut self,
+        partition: u32,
+        channel: &str,
+        client: &str,
+        proxy: Option<ProxyId>,
+        now_ms: u64,
+    ) -> Added {
         let (ttl_ms, queue_max) = (self.ttl_ms, self.queue_max);
         let kept = self.partition(partition);
         let clients = kept.clients.entry(channel.to_owned()).or_default();
@@ -67,7 +74,7 @@ impl StateModel {
     }
 
     /// Whether it was there, and whether the channel waits from now on.
-    pub fn remove(&mut self, partition: u32, channel: &str, client: &str, now_ms: u64) -> (bool, bool) {
+    pub(crate) fn remove(&mut self, partition: u32, channel: &str, client: &str, now_ms: u64) -> (bool, bool) {
         let delay_ms = self.delay_ms;
         let kept = self.partition(partition);
         if kept.latest_ms(channel, now_ms).is_none() {
@@ -95,14 +102,14 @@ impl StateModel {
     }
 
     /// Unexpired clients.
-    pub fn members(&self, partition: u32, channel: &str, now_ms: u64) -> Vec<&str> {
+    pub(crate) fn members(&self, partition: u32, channel: &str, now_ms: u64) -> Vec<&str> {
         let clients = self.partitions.get(&partition).and_then(|kept| kept.clients.get(channel));
         let clients = clients.into_iter().flatten().filter(|(_, expires_ms)| **expires_ms > now_ms);
         clients.map(|(client, _)| &**client).collect()
     }
 
     /// What a worker asks.
-    pub fn ask(&mut self, call: &StateCall<'_>, now_ms: u64) -> StateReply {
+    pub(crate) fn ask(&mut self, call: &StateCall<'_>, now_ms: u64) -> StateReply {
         let (delay_ms, queue_max) = (self.delay_ms, self.queue_max);
         let kept = self.partition(call.partition);
         kept.lease.take_if(|(_, until_ms)| *until_ms <= now_ms);
