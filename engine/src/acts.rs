@@ -14,7 +14,7 @@ use crate::limits::PENDING_ACTS_MAX;
 use crate::message::{CallId, Caller, Counts, HomeCall, HomeReply, Message, Survey, SurveyReply, SurveyWhat};
 use crate::outlet::Outlet;
 use crate::rules::Overrides;
-use crate::session::{Pending, Session, Work};
+use crate::session::{Pending, Phase, Session, Work};
 use crate::subscription::unsubscribe_push;
 
 /// Something the server API wants done to sessions.
@@ -232,6 +232,9 @@ impl Engine {
 
 impl Act {
     fn is_meant_for(&self, session: &Session) -> bool {
+        if session.phase == Phase::Refused {
+            return false;
+        }
         if self.client.is_empty() && self.whitelist.is_empty() {
             return true;
         }

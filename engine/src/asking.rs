@@ -130,6 +130,9 @@ impl Engine {
 
     /// A backend has answered. What nobody waits for any more is dropped.
     pub fn backend_answered(&mut self, asker: BackendAsker, reply: BackendReply, out: &mut dyn Outlet) {
+        if self.publication_asked_for(asker, &reply, out) {
+            return;
+        }
         let BackendAsker { conn, seq } = asker;
         let Some(session) = self.sessions.of_mut(conn) else { return };
         match session.take_question(seq) {

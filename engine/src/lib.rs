@@ -23,6 +23,7 @@ mod ending;
 mod engine;
 mod home;
 mod hub;
+mod latest;
 pub mod limits;
 mod message;
 mod now;

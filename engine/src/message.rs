@@ -12,7 +12,7 @@ use gyre_proto::ids::{ConnId, CoreId};
 use crate::acts::Act;
 use crate::delivery::Delivery;
 use crate::position::Position;
-use crate::rules::Rules;
+use crate::rules::{RecoveryMode, Rules};
 use crate::seats::{SeatAnswer, SeatRequest};
 use crate::session::ClientId;
 
@@ -186,8 +186,10 @@ pub struct RecoverFrom {
     pub offset: u64,
     /// Epoch it was seen in.
     pub epoch: Box<str>,
-    /// Publications returned at most; more missed ones mean that recovery fails. 0 = no bound.
+    /// Publications returned at most; more missed ones mean that recovery fails. 0 = no bound. Of no meaning in cache mode.
     pub limit: usize,
+    /// What is handed over.
+    pub mode: RecoveryMode,
 }
 
 /// See [`HomeCall::Unsubscribe`].
@@ -270,8 +272,10 @@ pub struct SubscribeFacts {
     pub top: Option<Position>,
     /// Missed publications in ascending order; filled only when `recovered`.
     pub publications: Vec<Arc<Publication>>,
-    /// Continuity is proven.
+    /// Continuity is proven; in cache mode: the subscriber has the top, or gets it.
     pub recovered: bool,
+    /// Recovery in cache mode found no publication at all.
+    pub is_cache_empty: bool,
 }
 
 /// A page of history.

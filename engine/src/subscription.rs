@@ -12,6 +12,7 @@ use gyre_proto::codes::{Disconnect, Unsubscribe};
 use gyre_proto::ids::ConnId;
 
 use crate::asking::About;
+use crate::backend::ProxyId;
 use crate::engine::Engine;
 use crate::hub::{ChannelId, Subscriber, flag};
 use crate::message::{
@@ -20,7 +21,7 @@ use crate::message::{
 };
 use crate::outlet::Outlet;
 use crate::position::Epoch;
-use crate::rules::Grants;
+use crate::rules::{Grants, RecoveryMode};
 use crate::session::{Subscription, SubscriptionExtra};
 
 /// A subscription that was granted and is being set up.
@@ -36,16 +37,28 @@ pub(crate) struct Plan {
     /// Answer error 112 rather than set up a subscription that could not recover.
     pub(crate) reject_unrecovered: bool,
     pub(crate) recover: Option<RecoverFrom>,
+    /// In cache mode the latest publication is handed over although the client has not asked for it.
+    pub(crate) cache_recover: bool,
+    pub(crate) when_empty: WhenEmpty,
     /// Channel info.
     pub(crate) info: Bytes,
     /// For the subscribe reply.
     pub(crate) data: Bytes,
     /// Unix seconds; 0 = never.
     pub(crate) expire_at_s: i64,
-    /// The backend wants the latest publication to come with it.
-    pub(crate) cache_recover: bool,
     /// Set by `begin`.
     pub(crate) id: Option<ChannelId>,
+}
+
+/// What is done when recovery in cache mode finds no publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhenEmpty {
+    /// The client is told so.
+    Take,
+    /// This backend is asked for one first.
+    Ask(ProxyId),
+    /// It has been asked, under this number.
+    Asked(u32),
 }
 
 /// The store of the channel cannot be asked (error 100).
@@ -68,10 +81,11 @@ impl Plan {
             was_recovering: false,
             reject_unrecovered: false,
             recover: None,
+            cache_recover: false,
+            when_empty: WhenEmpty::Take,
             info: Bytes::new(),
             data: Bytes::new(),
             expire_at_s: 0,
-            cache_recover: false,
             id: None,
         }
     }
@@ -80,14 +94,14 @@ impl Plan {
     pub(crate) fn recover_from(&mut self, offset: u64, epoch: &str, limit: usize) {
         self.was_recovering = true;
         if self.recoverable {
-            self.recover = Some(RecoverFrom { offset, epoch: epoch.into(), limit });
+            self.recover = Some(RecoverFrom { offset, epoch: epoch.into(), limit, mode: RecoveryMode::Stream });
         }
     }
 }
 
 impl Engine {
     /// Reserves the channel and asks its home core. `Some` = answered at once; `Err` = the store cannot be asked, and the
-    /// reservation is given back.
+    /// reservation is given back. `None` = the facts come later; a backend may be asked before they do.
     pub(crate) fn begin_subscription(
         &mut self,
         conn: ConnId,
@@ -95,6 +109,7 @@ impl Engine {
         plan: &mut Plan,
         out: &mut dyn Outlet,
     ) -> Option<Result<SubscribeFacts, Unavailable>> {
+        self.settle_recovery(plan);
         let session = self.sessions.of(conn)?;
         let encoding = session.encoding;
         let member =
@@ -110,6 +125,7 @@ impl Engine {
         let call = HomeCall::Subscribe(SubscribeCall { core: self.core, encoding, member, position });
         let caller = Caller::Session { core: self.core, conn, seq };
         match self.call_home(caller, &plan.channel, call, out)? {
+            HomeReply::Subscribed(facts) if self.asks_for_publication(conn, plan, &facts, out) => None,
             HomeReply::Subscribed(facts) => Some(Ok(facts)),
             _ => {
                 self.cancel_subscription(conn, plan, out);
@@ -127,7 +143,8 @@ impl Engine {
         out: &mut dyn Outlet,
     ) -> Option<SubscribeResult> {
         let id = plan.id?;
-        if plan.reject_unrecovered && plan.recover.is_some() && !facts.recovered {
+        let is_rejected = |from: &RecoverFrom| plan.reject_unrecovered && from.mode == RecoveryMode::Stream;
+        if plan.recover.as_ref().is_some_and(is_rejected) && !facts.recovered {
             self.cancel_subscription(conn, plan, out);
             return None;
         }

@@ -74,7 +74,7 @@ impl Engine {
     }
 
     /// Error reply; the connection is of no more use and is dropped when its peer does not do it first.
-    fn refuse_connect(&mut self, conn: ConnId, id: u32, error: Error, out: &mut dyn Outlet) {
+    pub(super) fn refuse_connect(&mut self, conn: ConnId, id: u32, error: Error, out: &mut dyn Outlet) {
         self.refuse(conn, id, CONNECT, error, out);
         self.linger(conn, out);
     }

@@ -2,6 +2,7 @@
 //!
 //! A handler either answers at once or parks the command; commands of a connection run strictly one after another.
 
+mod cache_empty;
 mod connect;
 mod credentials;
 mod publish;
@@ -80,6 +81,12 @@ impl Engine {
     pub(crate) fn facts(&mut self, conn: ConnId, seq: u32, channel: &str, reply: HomeReply, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of_mut(conn) else { return };
         let Some(nth) = session.pending.as_ref().and_then(|pending| pending.awaits(seq)) else { return };
+        if let HomeReply::Subscribed(facts) = &reply
+            && self.parked_asks_for_publication(conn, channel, facts, out)
+        {
+            return;
+        }
+        let Some(session) = self.sessions.of_mut(conn) else { return };
         let Some(mut pending) = session.pending.take() else { return };
         match (&mut pending.work, reply) {
             (Work::Connect(joining), HomeReply::Subscribed(facts)) => {

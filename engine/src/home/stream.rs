@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use gyre_proto::client::Publication;
 
+use crate::latest::recover_latest;
 use crate::message::{HistoryCall, HistoryFacts, HistoryOptions, RecoverFrom, SubscribeFacts, Unrecoverable};
 use crate::position::{Epoch, Position};
+use crate::rules::RecoveryMode;
 
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -119,9 +121,13 @@ impl Stream {
         Ok(HistoryFacts { top: self.top, publications })
     }
 
-    /// The recovery decision (client-protocol.md 9.3): continuity from `from` to the top, or nothing.
+    /// The recovery decision (client-protocol.md 9.3 and 10): continuity from `from` to the top, or nothing; in cache mode
+    /// the latest publication.
     pub(super) fn recover(&mut self, from: &RecoverFrom, now_ms: u64) -> SubscribeFacts {
         self.expire_items(now_ms);
+        if from.mode == RecoveryMode::Cache {
+            return recover_latest(from, self.top, self.items.back().cloned());
+        }
         let lost = SubscribeFacts { top: Some(self.top), ..SubscribeFacts::default() };
         if !from.epoch.is_empty() && *from.epoch != *self.top.epoch.as_str() {
             return lost;
@@ -134,6 +140,7 @@ impl Stream {
                 top: Some(self.top),
                 publications: self.after(from.offset).cloned().collect(),
                 recovered: true,
+                is_cache_empty: false,
             },
             _ => lost,
         }
@@ -204,7 +211,8 @@ mod tests {
     fn recovers_only_what_is_whole() {
         let mut stream = stream_of(5);
         let mut recover = |offset, limit| {
-            let facts = stream.recover(&RecoverFrom { offset, epoch: "".into(), limit }, 0);
+            let mode = RecoveryMode::Stream;
+            let facts = stream.recover(&RecoverFrom { offset, epoch: "".into(), limit, mode }, 0);
             facts.recovered.then(|| facts.publications.iter().map(|p| p.offset).collect::<Vec<_>>())
         };
         assert_eq!(recover(5, 300), Some(vec![]));
@@ -212,8 +220,22 @@ mod tests {
         assert_eq!(recover(1, 300), None, "2 was evicted");
         assert_eq!(recover(6, 300), None, "ahead of the top");
         assert_eq!(recover(2, 2), None, "more than the limit");
-        let facts = stream.recover(&RecoverFrom { offset: 5, epoch: "other".into(), limit: 300 }, 0);
+        let mode = RecoveryMode::Stream;
+        let facts = stream.recover(&RecoverFrom { offset: 5, epoch: "other".into(), limit: 300, mode }, 0);
         assert!(!facts.recovered);
+    }
+
+    /// What has expired must not be handed over as the current state.
+    #[test]
+    fn the_latest_is_handed_over_as_long_as_it_is_kept() {
+        let mut stream = stream_of(5);
+        let mut recover = |now_ms| {
+            let from = RecoverFrom { offset: 0, epoch: "".into(), limit: 1, mode: RecoveryMode::Cache };
+            let facts = stream.recover(&from, now_ms);
+            (facts.recovered, facts.publications.iter().map(|p| p.offset).collect::<Vec<_>>(), facts.is_cache_empty)
+        };
+        assert_eq!(recover(4_999), (true, vec![5], false));
+        assert_eq!(recover(5_000), (false, vec![], true));
     }
 
     #[test]

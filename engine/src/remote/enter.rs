@@ -8,10 +8,12 @@ use gyre_proto::client::{ClientInfo, Publication};
 
 use super::hearing::Hearing;
 use super::{Asked, HeardPublication, Remote, RemoteChannel, Resolutions, Resolved};
+use crate::latest::recover_latest;
 use crate::limits::{HEARD_MEANWHILE_MAX, READS_PER_SUBSCRIBE_MAX};
 use crate::message::{Caller, HistoryFacts, HomeReply, PositionCall, SubscribeCall, SubscribeFacts};
 use crate::outlet::Outlet;
 use crate::position::{Epoch, Position};
+use crate::rules::RecoveryMode;
 use crate::session::ClientId;
 use crate::store::{StoreCall, StoreRead, StoreReply};
 
@@ -175,12 +177,13 @@ impl Remote {
         let Some(entering) = self.entering.get_mut(number) else { return };
         let Some(position) = &entering.position else { return };
         entering.reads += 1;
-        let (limit, since) = match &position.recover {
-            None => (0, None),
-            Some(from) if from.limit == 0 => (-1, Some(from.offset)),
-            Some(from) => (i64::try_from(from.limit).unwrap_or(-1), Some(from.offset)),
+        let (limit, since, reverse) = match &position.recover {
+            None => (0, None, false),
+            Some(from) if from.mode == RecoveryMode::Cache => (1, None, true),
+            Some(from) if from.limit == 0 => (-1, Some(from.offset), false),
+            Some(from) => (i64::try_from(from.limit).unwrap_or(-1), Some(from.offset), false),
         };
-        let read = StoreRead { limit, since, reverse: false, meta_ttl_ms: position.meta_ttl_ms, new_epoch };
+        let read = StoreRead { limit, since, reverse, meta_ttl_ms: position.meta_ttl_ms, new_epoch };
         if let Some(id) = self.channels.find(name) {
             entering.unread_from = self.channels[id].entering.get_or_insert_default().begin_reading();
         }
@@ -259,6 +262,7 @@ fn joined_on<'a>(
     meanwhile: impl Iterator<Item = &'a HeardPublication>,
 ) -> Option<SubscribeFacts> {
     let HistoryFacts { mut top, mut publications } = facts;
+    let cache = position.recover.as_ref().filter(|from| from.mode == RecoveryMode::Cache);
     // Of what was read alone: a page that the limit cut short has a gap before what was heard.
     let recovered = position.recover.as_ref().is_some_and(|from| {
         let is_same_epoch = from.epoch.is_empty() || *from.epoch == *top.epoch.as_str();
@@ -268,7 +272,7 @@ fn joined_on<'a>(
         };
         is_same_epoch && reaches_top
     });
-    if !recovered {
+    if !recovered && cache.is_none() {
         publications.clear();
     }
     for (at, publication) in meanwhile {
@@ -282,9 +286,15 @@ fn joined_on<'a>(
             return None;
         }
         top = *at;
-        if recovered {
+        if cache.is_some() {
+            publications.clear();
+        }
+        if recovered || cache.is_some() {
             publications.push(Arc::clone(publication));
         }
     }
-    Some(SubscribeFacts { top: Some(top), publications, recovered })
+    Some(match cache {
+        Some(from) => recover_latest(from, top, publications.pop()),
+        None => SubscribeFacts { top: Some(top), publications, recovered, is_cache_empty: false },
+    })
 }

@@ -11,6 +11,7 @@
 //! disconnect USER / unsubscribe USER CHANNEL / refresh USER +25s / refresh USER expired|never
 //! subscribe USER CHANNEL [since:OFFSET:EPOCH] [expire:+25s] [data:JSON] [info:JSON] [OPTION=true|false]
 //! answer a NAME                the backend answers the oldest call about this connection
+//! answer a/CHANNEL NAME        the same about this channel
 //! wait 25s
 //! ? a 0 rpc m {…}               proxy 0 is called about a connection
 //! a < {…}                       what a connection is told
@@ -106,8 +107,11 @@ impl Script {
                 self.clients.insert(second.to_owned(), (core, conn));
             }
             "answer" => {
-                let (core, conn) = self.clients[second];
-                let is_it = |(at, asker, _): &(usize, BackendAsker, BackendCall)| *at == core && asker.conn == conn;
+                let (name, channel) = second.split_once('/').unwrap_or((second, ""));
+                let (core, conn) = self.clients[name];
+                let is_it = |(at, asker, call): &(usize, BackendAsker, BackendCall)| {
+                    *at == core && asker.conn == conn && described(call).ends_with(channel)
+                };
                 let at = self.calls.iter().position(is_it).expect("a call about this connection");
                 let (_, asker, _) = self.calls.remove(at);
                 let reply = (self.backend)(third, self.world.now.unix_s());
@@ -217,10 +221,6 @@ impl Script {
             self.acts.insert((core, number), self.world.cores);
         }
         self.report();
-        // What waits for a backend is answered later.
-        if std::mem::take(&mut self.has_failed) {
-            self.out.push_str("= failed\n");
-        }
     }
 
     fn named(&mut self, epoch: &str) -> String {
@@ -265,13 +265,21 @@ impl Script {
                 let _ = writeln!(self.out, "{name} x {} {}", why.code, why.reason);
             }
         }
+        let mut lines = Vec::new();
         for core in 0..self.world.sites.len() {
             for (asker, call) in std::mem::take(&mut self.world.sites[core].hands.backend_calls) {
                 let whose = self.clients.iter().find(|(_, (at, conn))| *at == core && *conn == asker.conn);
                 let name = whose.map_or("nobody", |(name, _)| name);
-                let _ = writeln!(self.out, "? {name} {}", described(&call));
+                lines.push(format!("? {name} {}\n", described(&call)));
                 self.calls.push((core, asker, call));
             }
+        }
+        // Those of one command come in the order in which home cores answer.
+        lines.sort();
+        self.out.extend(lines);
+        // What waits for a backend is answered later.
+        if std::mem::take(&mut self.has_failed) {
+            self.out.push_str("= failed\n");
         }
     }
 
@@ -282,7 +290,7 @@ impl Script {
             let id = format!("00000000-0000-4000-8000-0000{:08x}", conn.index);
             text = text.replace(&id, &format!("<{name}>"));
         }
-        if let Some((_, tail)) = text.clone().split_once("\"epoch\":\"") {
+        for tail in text.clone().split("\"epoch\":\"").skip(1) {
             let epoch = tail.split('"').next().unwrap_or_default().to_owned();
             let named = self.named(&epoch);
             text = text.replace(&epoch, &named);

@@ -157,6 +157,7 @@ impl Sim {
                         offset: *offset,
                         epoch: epoch.as_str().into(),
                         limit: self.setup.rules.client.recovery_max_publication_limit,
+                        mode: self.model.channels[channel].options.recovery_mode,
                     });
                     self.model.start(channel, granted.positioned.then_some(recover.as_ref()))
                 } else {

@@ -62,7 +62,8 @@ impl Sim {
         let granted = grants(&self.model.channels[channel].options, Wishes::default());
         let (offset, epoch) = since();
         let limit = self.setup.rules.client.recovery_max_publication_limit;
-        let from = granted.recoverable.then(|| RecoverFrom { offset, epoch: epoch.into(), limit });
+        let mode = self.model.channels[channel].options.recovery_mode;
+        let from = granted.recoverable.then(|| RecoverFrom { offset, epoch: epoch.into(), limit, mode });
         self.model.start(channel, granted.positioned.then_some(from.as_ref()))
     }
 

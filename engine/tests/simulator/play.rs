@@ -234,7 +234,9 @@ impl Sim {
             if it.home == conn.core {
                 let options = &it.options;
                 let from = planned.recover.as_ref().filter(|_| options.force_recovery);
-                let from = from.map(|(offset, epoch)| RecoverFrom { offset: *offset, epoch: (**epoch).into(), limit });
+                let mode = options.recovery_mode;
+                let from =
+                    from.map(|(offset, epoch)| RecoverFrom { offset: *offset, epoch: (**epoch).into(), limit, mode });
                 let is_positioned = options.force_recovery || options.force_positioning;
                 let mut start = self.model.start(planned.channel, is_positioned.then_some(from.as_ref()));
                 start.lenient_until = usize::MAX;
