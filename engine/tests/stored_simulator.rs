@@ -4,6 +4,8 @@
 //! `GYRE_SIM_SEED=7` runs one seed and prints its last actions when it fails; `GYRE_SIM_SEEDS=100000` or
 //! `GYRE_SIM_SEEDS=5000..9000` runs that many instead of the usual ones.
 
+#[path = "stored/backend.rs"]
+mod backend;
 #[path = "stored/faults.rs"]
 mod faults;
 #[path = "simulator/heard.rs"]

@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use gyre_engine::rules::RecoveryMode;
 use gyre_engine::{CallId, HomeReply};
 
 use crate::heard::understand;
@@ -34,6 +35,9 @@ impl Sim {
             }
             self.judge(&mut conn, heard, &context);
             self.conns.insert(id.index, conn);
+        }
+        for (asker, call) in mem::take(&mut self.world.sites[site].hands.backend_calls) {
+            self.asked_of_backend(site, asker, call);
         }
     }
 
@@ -189,8 +193,12 @@ impl Sim {
 
     fn judge_reply(&mut self, conn: &mut Conn, asked: Asked, reply: Heard, context: &str) {
         if let Heard::Error { code: 100, .. } = reply {
-            return assert!(self.failures > 0 || self.data_losses > 0, "{context}: it could");
+            let has_failed = asked.questions.has_failed;
+            conn.is_refused = matches!(asked.say, Say::Connect { .. });
+            assert!(!conn.is_refused || has_failed, "{context}: it could connect");
+            return assert!(has_failed || self.failures > 0 || self.data_losses > 0, "{context}: it could");
         }
+        assert!(!asked.questions.has_failed, "{context}: the backend has failed");
         match (&asked.say, reply) {
             (Say::Connect { .. }, Heard::Connect { client, subs, .. }) => {
                 assert_eq!(client, conn.uuid, "{context}: client id");
@@ -205,14 +213,17 @@ impl Sim {
             }
             (Say::Subscribe { channel, recover, wishes }, Heard::Subscribe { granted, .. }) => {
                 assert!(!conn.subs.contains_key(channel), "{context}: twice");
-                assert!(!wishes.reject || recover.is_none() || granted.recovered, "{context}: 112 was asked for");
+                let is_cache = self.options(channel).recovery_mode == RecoveryMode::Cache;
+                let is_fine = !wishes.reject || recover.is_none() || granted.recovered || is_cache;
+                assert!(is_fine, "{context}: 112 was asked for");
                 self.judge_start(conn, &asked, channel, &granted, (recover, *wishes, false), context);
             }
             (Say::Subscribe { channel, .. }, Heard::Error { code: 105, .. }) => {
                 assert!(conn.subs.contains_key(channel), "{context}: it is not");
             }
-            (Say::Subscribe { recover, wishes, .. }, Heard::Error { code: 112, .. }) => {
+            (Say::Subscribe { channel, recover, wishes }, Heard::Error { code: 112, .. }) => {
                 assert!(wishes.reject && recover.is_some(), "{context}: not asked for");
+                assert!(self.options(channel).recovery_mode == RecoveryMode::Stream, "{context}: of a cache");
             }
             (Say::Unsubscribe(channel), Heard::Unsubscribe { .. }) => _ = conn.subs.remove(channel),
             (Say::Publish { channel, data }, Heard::Publish { .. }) => {
@@ -272,10 +283,19 @@ impl Sim {
         let pushes_join_leave = options.force_push_join_leave || (wishes.join_leave && options.join_leave);
         assert_eq!(granted.positioned, positioned, "{context}: positioned");
         assert_eq!(granted.recoverable, recoverable, "{context}: recoverable");
+        let is_cache = recoverable && options.recovery_mode == RecoveryMode::Cache;
+        let from_nothing = (is_cache && options.auto_cache_recover).then(|| (0, String::new()));
+        let recover = recover.clone().or(from_nothing);
         assert_eq!(granted.was_recovering, recover.is_some(), "{context}: was_recovering");
-        let seen = &mut self.agents[conn.agent].seen;
         let mut pos = None;
-        if positioned {
+        if is_cache && let Some(recover) = &recover {
+            assert_eq!(granted.epoch.len(), 8, "{context}: epoch");
+            pos = Some(self.judge_latest(asked, channel, granted, recover, context));
+        }
+        let seen = &mut self.agents[conn.agent].seen;
+        if let Some(at) = &pos {
+            seen.insert(channel.to_owned(), at.clone());
+        } else if positioned {
             assert_eq!(granted.epoch.len(), 8, "{context}: epoch");
             let mut at = (granted.offset, granted.epoch.clone());
             if granted.recovered {

@@ -25,6 +25,9 @@ impl Sim {
             if self.rng.u32(..100) >= move_share || !self.move_something() {
                 self.action();
             }
+            if self.rng.u32(..30) == 0 {
+                self.answer_question();
+            }
         }
         self.mend_all();
         self.settle();
@@ -72,7 +75,8 @@ impl Sim {
                 };
                 self.advance(ms);
             }
-            85..91 => self.turn(),
+            85..89 => self.turn(),
+            89..91 => _ = self.answer_question(),
             91..97 => self.fault(),
             _ => {
                 self.mend_all();
@@ -104,6 +108,7 @@ impl Sim {
             asked: Default::default(),
             plan: Vec::new(),
             is_connected: false,
+            is_refused: false,
             subs: Default::default(),
         };
         self.note(|| format!("open {} on {site} {encoding:?} {}", id.index, conn.uuid));
@@ -127,7 +132,12 @@ impl Sim {
         let conn = self.conns.get_mut(&index).expect("open");
         let commands: Vec<(u32, Say)> = says.into_iter().zip(conn.next_id..).map(|(say, id)| (id, say)).collect();
         conn.next_id += commands.len() as u32;
-        let asked = |(id, say): &(u32, Say)| Asked { id: *id, say: say.clone(), since: since.clone() };
+        let asked = |(id, say): &(u32, Say)| Asked {
+            id: *id,
+            say: say.clone(),
+            since: since.clone(),
+            questions: Default::default(),
+        };
         conn.asked.extend(commands.iter().map(asked));
         let (site, id, bytes) = (conn.site, conn.id, frame(conn.encoding, &commands));
         self.note(|| format!("say {index} {commands:?}"));
@@ -243,7 +253,8 @@ impl Sim {
             self.turn();
             while self.move_something() {}
             self.turn();
-            if self.world.busy_rings().is_empty() && self.world.busy_lanes().is_empty() {
+            let is_quiet = self.world.busy_rings().is_empty() && self.world.busy_lanes().is_empty();
+            if is_quiet && !self.answer_question() {
                 return;
             }
         }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use fastrand::Rng;
-use gyre_engine::rules::{ChannelOptions, Rules};
+use gyre_engine::backend::ProxyId;
+use gyre_engine::rules::{ChannelOptions, ChannelProxies, RecoveryMode, Rules};
 use gyre_engine::token::{TokenOptions, Verifier};
 use gyre_engine::{CallId, Engine};
 use gyre_proto::Encoding;
 use gyre_proto::ids::ConnId;
 
+use crate::backend::{Question, Questioned};
 use crate::faults::Mix;
 use crate::wire::{Say, Seen};
 use crate::world::kept::{Kept, What};
@@ -30,6 +32,7 @@ pub(crate) struct Asked {
     pub(crate) say: Say,
     /// How far the logs had reached the node when it was sent.
     pub(crate) since: BTreeMap<String, usize>,
+    pub(crate) questions: Questioned,
 }
 
 /// A channel that a connection holds.
@@ -65,6 +68,8 @@ pub(crate) struct Conn {
     /// Channels of the connection token, with the positions to recover from.
     pub(crate) plan: Vec<(String, Option<Seen>)>,
     pub(crate) is_connected: bool,
+    /// Its connect was answered with an error.
+    pub(crate) is_refused: bool,
     pub(crate) subs: BTreeMap<String, Sub>,
 }
 
@@ -78,6 +83,8 @@ pub(crate) struct Sim {
     pub(crate) conns: BTreeMap<u32, Conn>,
     /// Publications of the server API that wait, with whether each must be in the log once it is confirmed.
     pub(crate) calls: BTreeMap<CallId, (String, u64, bool)>,
+    /// Questions to the backend.
+    pub(crate) questions: Vec<Question>,
     /// By node and channel: entries of the log before this one may have been lost on the way.
     pub(crate) excused: BTreeMap<(usize, String), usize>,
     /// By site: channels that were heard when the connection broke.
@@ -106,6 +113,7 @@ impl Sim {
             agents: Vec::new(),
             conns: BTreeMap::new(),
             calls: BTreeMap::new(),
+            questions: Vec::new(),
             excused: BTreeMap::new(),
             deaf: BTreeMap::new(),
             failures: 0,
@@ -177,7 +185,13 @@ fn draw(rng: &mut Rng) -> (Rules, Vec<(String, ChannelOptions)>) {
     let mut channels = Vec::new();
     for n in 0..rng.usize(1..4) {
         let has_history = rng.u32(..4) > 0;
+        let force_recovery = has_history && rng.bool();
+        let is_cache = rng.u32(..3) == 0;
+        let cache_empty = (is_cache && rng.bool()).then_some(ProxyId(0));
         let options = ChannelOptions {
+            recovery_mode: if is_cache { RecoveryMode::Cache } else { RecoveryMode::Stream },
+            auto_cache_recover: is_cache && force_recovery && rng.bool(),
+            proxies: ChannelProxies { cache_empty, ..ChannelProxies::default() },
             presence: rng.bool(),
             join_leave: rng.bool(),
             force_push_join_leave: rng.u32(..4) == 0,
@@ -185,7 +199,7 @@ fn draw(rng: &mut Rng) -> (Rules, Vec<(String, ChannelOptions)>) {
             history_ttl_s: if rng.u32(..3) == 0 { rng.u64(1..5) } else { 10_000 },
             history_meta_ttl_s: 100_000,
             force_positioning: rng.u32(..4) == 0,
-            force_recovery: has_history && rng.bool(),
+            force_recovery,
             allow_subscribe_for_client: true,
             allow_subscribe_for_anonymous: true,
             allow_publish_for_client: true,
