@@ -330,3 +330,21 @@ fn a_pong_does_not_wait_for_a_backend() {
     "#,
     );
 }
+
+/// Applications that sign tokens have backends, too: these would not know whose call it is.
+#[test]
+fn headers_and_meta_come_with_a_token_as_well() {
+    check_asked(
+        rules,
+        backend,
+        r#"
+        open a
+        a > {"id":1,"connect":{"token":"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI0MiIsIm1ldGEiOnsibSI6M319.AAAA","headers":{"AUTHORIZATION":"t"}}}
+        a < {"id":1,"connect":{"client":"<a>","version":"test"}}
+        a > {"id":2,"rpc":{"method":"m"}}
+        ? a 5 rpc m by 42 meta {"m":3} authorization: t
+        answer a said
+        a < {"id":2,"rpc":{"data":{"r":1}}}
+    "#,
+    );
+}

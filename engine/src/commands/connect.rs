@@ -22,13 +22,16 @@ use crate::token::ConnectionToken;
 const CONNECT: Refused<'static> = Refused { command: "connect", channel: "" };
 
 impl Engine {
-    pub(super) fn connect(&mut self, conn: ConnId, id: u32, request: Box<ConnectRequest>, out: &mut dyn Outlet) {
+    pub(super) fn connect(&mut self, conn: ConnId, id: u32, mut request: Box<ConnectRequest>, out: &mut dyn Outlet) {
         let Some(session) = self.sessions.of(conn) else { return };
         if session.phase != Phase::Connecting {
             tracing::info!(client = %session.client, user = &*session.user, "second connect");
             return self.disconnect(conn, &Disconnect::BAD_REQUEST, out);
         }
         let client = session.client;
+        if !self.rules.proxies.emulated_headers.is_empty() {
+            self.keep_headers(conn, std::mem::take(&mut request.headers));
+        }
         let credentials = match self.rules.proxies.connect {
             _ if !request.token.is_empty() => self.credentials_of_token(client, &request),
             Some(proxy) => return self.ask_who_connects(conn, id, proxy, request, out),

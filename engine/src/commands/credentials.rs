@@ -35,17 +35,10 @@ pub(super) struct Credentials {
 }
 
 impl Engine {
-    /// Asks the backend who this is.
-    pub(super) fn ask_who_connects(
-        &mut self,
-        conn: ConnId,
-        id: u32,
-        proxy: ProxyId,
-        mut request: Box<ConnectRequest>,
-        out: &mut dyn Outlet,
-    ) {
+    /// Keeps the headers that the client says it has, as far as a proxy forwards them.
+    pub(super) fn keep_headers(&mut self, conn: ConnId, headers: BTreeMap<String, String>) {
         let wanted = &self.rules.proxies.emulated_headers;
-        let emulated: Vec<(Box<str>, Box<str>)> = std::mem::take(&mut request.headers)
+        let emulated: Vec<(Box<str>, Box<str>)> = headers
             .into_iter()
             .map(|(name, value)| (name.to_ascii_lowercase().into_boxed_str(), value.into_boxed_str()))
             .filter(|(name, _)| wanted.contains(name))
@@ -55,6 +48,17 @@ impl Engine {
         {
             session.context.get_or_insert_default().set_emulated(emulated);
         }
+    }
+
+    /// Asks the backend who this is.
+    pub(super) fn ask_who_connects(
+        &mut self,
+        conn: ConnId,
+        id: u32,
+        proxy: ProxyId,
+        mut request: Box<ConnectRequest>,
+        out: &mut dyn Outlet,
+    ) {
         let event = BackendEvent::Connect {
             data: std::mem::take(&mut request.data),
             name: std::mem::take(&mut request.name),
@@ -89,7 +93,11 @@ impl Engine {
         self.connect_as(conn, id, credentials, out);
     }
 
-    pub(super) fn credentials_of_token(&self, client: ClientId, request: &ConnectRequest) -> Result<Credentials, Refusal> {
+    pub(super) fn credentials_of_token(
+        &self,
+        client: ClientId,
+        request: &ConnectRequest,
+    ) -> Result<Credentials, Refusal> {
         let token = self.verified(client, &request.token)?;
         self.with_channels(token, request)
     }
