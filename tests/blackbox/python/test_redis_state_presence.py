@@ -16,7 +16,7 @@ from harness.several import QUICK, on_redis, several
 EVENTS = "chstate.events"
 
 
-def told_by(address, prefix, changes=None, **state):
+def told_by(address, prefix, *, presence_ttl="5s", **state):
     """Nodes with a namespace `state` whose channels are told of."""
     namespace = {
         "name": "state",
@@ -28,8 +28,8 @@ def told_by(address, prefix, changes=None, **state):
     proxy = {"endpoint": f"http://127.0.0.1:{free_port()}", "timeout": "100ms"}
     told = {"channel": {"namespaces": [namespace], "proxy": {"state": proxy}}}
     state = {"num_partitions": 4, "vacated_event_delay": "3600s", **state}
-    rest = {"presence_ttl": "5s", "presence_user_mapping": True, "channel_state": state}
-    return on_redis(address, merged(QUICK, told, changes or {}), prefix=prefix, **rest)
+    rest = {"presence_ttl": presence_ttl, "presence_user_mapping": True, "channel_state": state}
+    return on_redis(address, merged(QUICK, told), prefix=prefix, **rest)
 
 
 def queued(client, prefix):
