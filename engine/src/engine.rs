@@ -30,6 +30,7 @@ use crate::rules::Rules;
 use crate::seats::Seats;
 use crate::session::{ClientId, Heartbeat, Pending, Phase, Session, Work};
 use crate::sessions::Sessions;
+use crate::users::Users;
 
 /// See the module.
 #[derive(Debug)]
@@ -46,8 +47,8 @@ pub struct Engine {
     pub(crate) home: Homes,
     /// Channels with a fan-out in progress.
     pub(crate) fan_outs: VecDeque<ChannelId>,
-    /// Users whose home is this core, and on how many cores they have connections.
-    pub(crate) users: hashbrown::HashMap<Box<str>, u32, foldhash::fast::FixedState>,
+    /// Whose home is this core.
+    pub(crate) users: Users,
     pub(crate) seats: Seats,
     pub(crate) acts: Acts,
     pub(crate) counters: Counters,
@@ -107,7 +108,7 @@ impl Engine {
             },
             rules: options.rules,
             fan_outs: VecDeque::new(),
-            users: hashbrown::HashMap::with_hasher(hasher),
+            users: Users::new(hasher),
             seats: Seats::new(options.seed),
             acts: Acts::default(),
             counters: Counters::default(),
@@ -126,7 +127,8 @@ impl Engine {
         self.sweep_homes(out);
         let is_closing = self.continue_shutdown(out);
         self.answer_acts(out);
-        self.continue_fan_outs(out) || is_closing
+        let is_renewing = self.renew_users(out);
+        self.continue_fan_outs(out) || is_closing || is_renewing
     }
 
     /// Frees what is kept for the next session or channel. To be called after a peak: an allocator cannot give back the
@@ -135,6 +137,7 @@ impl Engine {
         self.sessions.give_back_memory();
         self.hub.give_back_memory();
         self.home.give_back_memory();
+        self.users.give_back_memory();
     }
 
     /// Running totals since start.
@@ -317,7 +320,7 @@ impl Engine {
             Message::Act(act) => self.act(&act, None, out),
             Message::Survey(survey) => self.survey(*survey, out),
             Message::Surveyed(call, reply) => out.surveyed(call, *reply),
-            Message::User(user, came) => self.count_user(user, came),
+            Message::User(user, came) => self.count_user(&user, came, out),
             Message::TakeSeat(request) => self.take_seat(*request, out),
             Message::Seat(answer) => self.seat_answered(*answer, out),
             Message::GiveSeatBack(user) => self.free_seat(&user),
@@ -341,19 +344,16 @@ impl Engine {
     pub(crate) fn tell_user(&mut self, user: &str, came: bool, out: &mut dyn Outlet) {
         let home = home_of(user, self.cores);
         match home == self.core {
-            true => self.count_user(user.into(), came),
+            true => self.count_user(user, came, out),
             false => out.send(home, Message::User(user.into(), came)),
         }
     }
 
-    fn count_user(&mut self, user: Box<str>, came: bool) {
-        if came {
-            *self.users.entry(user).or_insert(0) += 1;
-        } else if let Some(cores) = self.users.get_mut(&user) {
-            *cores -= 1;
-            if *cores == 0 {
-                self.users.remove(&user);
-            }
+    fn count_user(&mut self, user: &str, came: bool, out: &mut dyn Outlet) {
+        if !came {
+            self.users.went(user);
+        } else if self.users.came(user) {
+            self.user_came(user, out);
         }
     }
 }

@@ -43,6 +43,8 @@ mod store;
 mod subscription;
 mod timers;
 pub mod token;
+mod user_status;
+mod users;
 
 pub use acts::{Act, ActWhat, RefreshAct, SubscribeAct};
 pub use counters::Counters;

@@ -51,5 +51,9 @@ pub const READS_PER_SUBSCRIBE_MAX: u8 = 3;
 /// How long a channel without subscribers is heard on, in ms: clients that reconnect at once cost the store nothing.
 pub const HEARING_LINGER_MS: u64 = 1_000;
 
+/// Users that are written down as online in one turn: half a millisecond of a core, and a small part of the commands that may
+/// wait for Redis.
+pub const ONLINE_SLICE: u32 = 1024;
+
 const _: () = assert!(CORES_MAX <= u128::BITS as usize);
 const _: () = assert!(FAN_OUT_SLICE < FAN_OUT_QUEUE_MAX);

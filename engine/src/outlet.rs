@@ -40,6 +40,12 @@ pub trait Outlet {
     /// Asks a backend. One [`crate::Engine::backend_answered`] follows, never from inside this call, also when nobody can be
     /// reached.
     fn backend(&mut self, asker: BackendAsker, call: Box<BackendCall>);
+    /// Keeps in the store of user status that a user is connected at a time in unix s. Nobody waits for it, and it is lost
+    /// while that store cannot be reached. Only called with [`crate::rules::RpcRules::has_user_status`], like the next.
+    fn user_online(&mut self, user: &str, now_s: i64);
+    /// Keeps that the user of a client is active at that time. False = it cannot be kept now, and nothing was done.
+    /// Otherwise one [`crate::Engine::user_status_updated`] follows, never from inside this call.
+    fn user_active(&mut self, asker: BackendAsker, user: &str, now_s: i64) -> bool;
     /// Whether other cores cannot keep up with this one; new publications are refused then.
     fn is_congested(&self) -> bool;
 }

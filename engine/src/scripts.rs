@@ -53,6 +53,8 @@ pub enum Script {
     StateVacate,
     /// Forget events of it.
     StateAck,
+    /// Renew one time of a user's status.
+    UserStatusUpdate,
 }
 
 static SHA1S: LazyLock<[String; Script::ALL.len()]> =
@@ -60,7 +62,7 @@ static SHA1S: LazyLock<[String; Script::ALL.len()]> =
 
 impl Script {
     /// All of them, for loading ahead.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Publish,
         Self::PublishOnce,
         Self::History,
@@ -76,6 +78,7 @@ impl Script {
         Self::StateExpire,
         Self::StateVacate,
         Self::StateAck,
+        Self::UserStatusUpdate,
     ];
 
     /// Name for logs and metrics: that of the file.
@@ -96,6 +99,7 @@ impl Script {
             Self::StateExpire => "state_expire",
             Self::StateVacate => "state_vacate",
             Self::StateAck => "state_ack",
+            Self::UserStatusUpdate => "user_status_update",
         }
     }
 
@@ -117,6 +121,7 @@ impl Script {
             Self::StateExpire => include_str!("../lua/state_expire.lua"),
             Self::StateVacate => include_str!("../lua/state_vacate.lua"),
             Self::StateAck => include_str!("../lua/state_ack.lua"),
+            Self::UserStatusUpdate => include_str!("../lua/user_status_update.lua"),
         }
     }
 
@@ -130,7 +135,7 @@ impl Script {
     pub fn keys(self) -> RangeInclusive<usize> {
         match self {
             Self::Publish => 2..=3,
-            Self::PublishOnce | Self::StateLease => 1..=1,
+            Self::PublishOnce | Self::StateLease | Self::UserStatusUpdate => 1..=1,
             Self::History | Self::Presence | Self::StateMembers | Self::StateAck => 2..=2,
             Self::PresenceAdd | Self::PresenceRemove => 2..=4,
             Self::PresenceStats | Self::StateRemove | Self::StateStep => 4..=4,

@@ -198,6 +198,10 @@ pub(crate) enum Work {
     PresenceStats {
         id: u32,
     },
+    /// Waits for the store of user status.
+    UserStatus {
+        id: u32,
+    },
     /// A backend is asked who this is.
     AskConnect {
         id: u32,

@@ -50,6 +50,12 @@ impl Outlet for Hands {
 
     fn backend(&mut self, _asker: BackendAsker, _call: Box<BackendCall>) {}
 
+    fn user_online(&mut self, _user: &str, _now_s: i64) {}
+
+    fn user_active(&mut self, _asker: BackendAsker, _user: &str, _now_s: i64) -> bool {
+        false
+    }
+
     fn is_congested(&self) -> bool {
         false
     }

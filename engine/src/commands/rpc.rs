@@ -12,9 +12,7 @@ use crate::outlet::Outlet;
 use crate::replies::Refused;
 use crate::rules::RpcRules;
 use crate::session::Work;
-
-/// Method by which a client says that its user is there ([`RpcRules::has_user_status`]).
-const UPDATE_USER_STATUS: &str = "update_user_status";
+use crate::user_status::METHOD;
 
 const RPC: Refused<'static> = Refused { command: "rpc", channel: "" };
 
@@ -24,7 +22,7 @@ impl Engine {
         if rules.ping_method.as_deref() == Some(&*request.method) {
             return self.reply(conn, Reply::rpc(id, RpcResult::default()), out);
         }
-        if rules.has_user_status && request.method == UPDATE_USER_STATUS {
+        if rules.has_user_status && request.method == METHOD {
             return self.update_user_status(conn, id, out);
         }
         match route(rules, &request.method) {
@@ -34,11 +32,6 @@ impl Engine {
             }
             Err(error) => self.refuse(conn, id, RPC, error, out),
         }
-    }
-
-    /// The user of a connection is there (pro-features.md 2).
-    fn update_user_status(&mut self, conn: ConnId, id: u32, out: &mut dyn Outlet) {
-        self.refuse(conn, id, RPC, Error::NOT_AVAILABLE, out);
     }
 
     pub(crate) fn rpc_answered(&mut self, conn: ConnId, id: u32, reply: BackendReply, out: &mut dyn Outlet) {

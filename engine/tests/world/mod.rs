@@ -49,6 +49,12 @@ pub(crate) struct Hands {
     pub(crate) is_deaf: bool,
     /// Calls to backends that nobody has answered.
     pub(crate) backend_calls: Vec<(BackendAsker, BackendCall)>,
+    /// Users who were renewed as online, with the time in unix s.
+    pub(crate) online: Vec<(String, i64)>,
+    /// Users who are active, until somebody says what came of it.
+    pub(crate) active: Vec<(BackendAsker, String, i64)>,
+    /// The store of user status cannot be reached.
+    pub(crate) has_lost_status: bool,
 }
 
 impl Outlet for Hands {
@@ -98,6 +104,17 @@ impl Outlet for Hands {
 
     fn backend(&mut self, asker: BackendAsker, call: Box<BackendCall>) {
         self.backend_calls.push((asker, *call));
+    }
+
+    fn user_online(&mut self, user: &str, now_s: i64) {
+        self.online.push((user.to_owned(), now_s));
+    }
+
+    fn user_active(&mut self, asker: BackendAsker, user: &str, now_s: i64) -> bool {
+        if !self.has_lost_status {
+            self.active.push((asker, user.to_owned(), now_s));
+        }
+        !self.has_lost_status
     }
 
     fn is_congested(&self) -> bool {
