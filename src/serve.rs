@@ -14,14 +14,14 @@ use gyre_tuning::topology::Topology;
 
 use crate::config::{Warning, types::Config};
 use crate::control_plane::{self, ControlOptions, End, GrpcApi};
-use crate::data_plane::{Admission, CoreHandler, Parcel, StoreOptions};
+use crate::data_plane::{Admission, CoreHandler, Parcel, StoreOptions, UserStatusOptions};
 use crate::discovery;
 use crate::host_check;
 use crate::layout::Layout;
 use crate::logging;
 use crate::placement;
 use crate::settings::proxies::Proxies;
-use crate::settings::{self, GrpcApiSettings, Settings, StoreSettings};
+use crate::settings::{self, GrpcApiSettings, Settings, StoreSettings, UserStatusSettings};
 
 /// Runs a node until it is told to stop.
 pub(crate) fn run(config: &Config, warnings: &[Warning]) -> ExitCode {
@@ -52,6 +52,7 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     let rules = Arc::new(settings::rules(config, &proxies)?);
     let settings = Arc::new(Settings::new(config, layout.cores(), rules, &proxies)?);
     let store = StoreSettings::new(config)?;
+    let user_status = UserStatusSettings::new(config, store.as_ref())?;
     tracing::info!(
         version = &*settings.version,
         pid = std::process::id(),
@@ -70,13 +71,14 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     gyre_io::probe()?;
     host_check::at_start(&layout)?;
     let (tell, found) = control_plane::finds();
-    let (discovery, store) = match store {
-        None => (None, None),
-        Some(store) => {
-            let (discovery, servers) = discovery::start(store.shards(), tell)?;
-            (Some(discovery), Some(store.store(&settings.node_uid, settings.cores, &servers, &proxies)?))
-        }
-    };
+    let of_store: Vec<_> = store.iter().flat_map(StoreSettings::shards).collect();
+    let others = of_store.len();
+    let of_status = user_status.iter().flat_map(UserStatusSettings::shards);
+    let (discovery, servers) = discovery::start(of_store.into_iter().chain(of_status), tell)?;
+    let discovery = (!servers.is_empty()).then_some(discovery);
+    let (servers, of_status) = servers.split_at(others);
+    let store = store.map(|store| store.store(&settings.node_uid, settings.cores, servers, &proxies)).transpose()?;
+    let user_status = user_status.map(|status| status.options(settings.cores, of_status, others)).transpose()?;
     let cores = usize::from(layout.cores());
     let listeners = listen(config, cores)?;
     let grpc_api = GrpcApiSettings::new(config)?.map(listen_grpc).transpose()?;
@@ -87,11 +89,13 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     // A file that was there at the start and is gone at a reload is a mistake, not an empty configuration.
     let mut sources = config.sources.clone();
     sources.is_file_needed |= sources.file.exists();
+    let has_user_status = user_status.is_some();
     let options = ControlOptions {
         settings: Arc::clone(&settings),
         proxies: Arc::clone(&proxies),
         port,
         discovery,
+        has_nodes: store.is_some(),
         found,
         grpc_api,
         shutdown_timeout: config.shutdown.timeout,
@@ -99,12 +103,15 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
             let (config, warnings) = Config::load(sources.clone())?;
             warnings.iter().for_each(Warning::log);
             proxies.check_unchanged(&Proxies::new(&config)?)?;
-            settings::rules(&config, &proxies)
+            let mut rules = settings::rules(&config, &proxies)?;
+            // Its connections are those of the start.
+            rules.rpc.has_user_status = has_user_status;
+            Ok(rules)
         }),
     };
     control_plane::run(options, || {
         let receive_buffers = gyre_io::receive_buffers(cores, topology.cpus.len());
-        start_cores(config, &settings, &layout, ports, listeners, store, receive_buffers)?;
+        start_cores(config, &settings, &layout, ports, listeners, (store, user_status), receive_buffers)?;
         warnings.iter().for_each(Warning::log);
         Ok(())
     })
@@ -116,7 +123,7 @@ fn start_cores(
     layout: &Layout,
     ports: Vec<Port<Parcel>>,
     listeners: Vec<Listener>,
-    store: Option<StoreOptions>,
+    (store, user_status): (Option<StoreOptions>, Option<UserStatusOptions>),
     receive_buffers: u16,
 ) -> anyhow::Result<()> {
     let admission = Arc::new(Admission::new());
@@ -128,17 +135,18 @@ fn start_cores(
         let options = CoreOptions {
             listeners: vec![listener],
             outbox_bytes_max: outbox_bytes_max(config),
-            dials_max: store.as_ref().map_or(0, StoreOptions::connections_max),
+            dials_max: store.as_ref().map_or(0, StoreOptions::connections_max)
+                + user_status.as_ref().map_or(0, UserStatusOptions::connections_max),
             receive_buffers,
             sleeper: Some(port.sleeper()),
             ..CoreOptions::new(id)
         };
         let settings = Arc::clone(settings);
         let admission = Arc::clone(&admission);
-        let store = store.clone();
+        let (store, user_status) = (store.clone(), user_status.clone());
+        let seed = u64::from_ne_bytes(seed);
         let start = move || {
-            let make =
-                move |driver| CoreHandler::new(id, settings, admission, driver, port, store, u64::from_ne_bytes(seed));
+            let make = move |driver| CoreHandler::new(id, settings, admission, driver, port, store, user_status, seed);
             gyre_io::spawn_core(options, make).map_err(anyhow::Error::from)
         };
         let started = match &*layout.core_cpus(core) {

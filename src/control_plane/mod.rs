@@ -56,7 +56,9 @@ pub(crate) struct ControlOptions {
     pub(crate) port: Port<Parcel>,
     /// `None` = there is nothing outside of the process that could be found.
     pub(crate) discovery: Option<Discovery>,
-    /// What it finds.
+    /// Channels are kept where other nodes can reach them.
+    pub(crate) has_nodes: bool,
+    /// What discovery finds.
     pub(crate) found: Finds,
     /// `None` = it is not served.
     pub(crate) grpc_api: Option<GrpcApi>,
@@ -106,7 +108,8 @@ struct Control {
 }
 
 async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<End> {
-    let ControlOptions { settings, proxies, port, discovery, mut found, grpc_api, shutdown_timeout, reload } = options;
+    let ControlOptions { settings, proxies, port, discovery, has_nodes, mut found, grpc_api, shutdown_timeout, reload } =
+        options;
     let backends = Backends::new(&proxies)?;
     let (answered, mut answers) = unbounded_channel();
     let sleeper = port.sleeper();
@@ -124,7 +127,7 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
     let mut stop_api = Some(stop_api);
     let mut deadline: Option<Instant> = None;
     let mut last_word_until = None;
-    let mut control = Control::new(settings, backends, answered, port, discovery);
+    let mut control = Control::new(settings, backends, answered, port, discovery, has_nodes);
     loop {
         let more = control.look();
         while let Ok((core, answer)) = answers.try_recv() {
@@ -185,9 +188,9 @@ impl Control {
         answered: UnboundedSender<Answered>,
         port: Port<Parcel>,
         discovery: Option<Discovery>,
+        has_nodes: bool,
     ) -> Self {
-        // What is outside of the process is shared with others.
-        let nodes = discovery.is_some().then(|| Nodes::new(NodeInfo::own(&settings, &Counts::default()), 0));
+        let nodes = has_nodes.then(|| Nodes::new(NodeInfo::own(&settings, &Counts::default()), 0));
         Self {
             settings,
             backends,

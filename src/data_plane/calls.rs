@@ -11,6 +11,7 @@ use bytes::Bytes;
 use gyre_engine::{CallId, HomeReply, SurveyReply};
 
 use super::parcel::NodeInfo;
+use super::user_status::UserFacts;
 
 /// What a call waits for.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) enum Answer {
     Nodes(Vec<NodeInfo>),
     /// Subscribers on other nodes, by channel; `None` = some node did not answer.
     Found(Option<HashMap<String, u32>>),
+    /// What is known of users, in the order in which they were asked about; `None` = their Redis failed.
+    Users(Option<Vec<UserFacts>>),
 }
 
 #[derive(Debug)]

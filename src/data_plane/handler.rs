@@ -18,6 +18,7 @@ use super::calls::{Answer, Calls};
 use super::entropy::Entropy;
 use super::http::Negotiated;
 use super::store::{ForControl, Store, StoreOptions, hand_over};
+use super::user_status::{self, UserStatus, UserStatusOptions};
 use super::{ApiCall, ApiCounters, ApiReply, Core, FromControl, Parcel, ToControl, http};
 use crate::limits::{MEMORY_PEAK_MIN, MEMORY_SNAPSHOTS, SNAPSHOT_INTERVAL_MS, STORE_UP_MS};
 use crate::settings::Settings;
@@ -38,7 +39,7 @@ pub(crate) struct CoreHandler {
     /// In a row, with at most half of them.
     snapshots_below_peak: u32,
     has_reported_drained: bool,
-    /// Clients wait until the stores of all cores are there.
+    /// Clients wait until all cores are connected to Redis.
     is_starting: bool,
     /// What the store has for the control thread.
     for_control: Vec<ForControl>,
@@ -52,6 +53,7 @@ impl CoreHandler {
         driver: Rc<RefCell<Driver>>,
         port: Port<Parcel>,
         store: Option<StoreOptions>,
+        user_status: Option<UserStatusOptions>,
         seed: u64,
     ) -> Self {
         let engine = Engine::new(EngineOptions {
@@ -62,7 +64,7 @@ impl CoreHandler {
             is_stored: store.is_some(),
             seed,
         });
-        driver.borrow_mut().hold_accepts(store.is_some());
+        driver.borrow_mut().hold_accepts(store.is_some() || user_status.is_some());
         let core = Core {
             id,
             settings,
@@ -72,6 +74,7 @@ impl CoreHandler {
             engine: RefCell::new(engine),
             port: RefCell::new(port),
             store: RefCell::new(store.map(|options| Store::new(options, id, seed))),
+            user_status: RefCell::new(user_status.map(|options| UserStatus::new(options, seed))),
             calls: Rc::new(RefCell::new(Calls::default())),
             entropy: RefCell::new(Entropy::new()),
             api: RefCell::new(ApiCounters::default()),
@@ -114,11 +117,6 @@ impl CoreHandler {
             let Some(store) = &mut *store else { return };
             store.turn(driver);
             store.doubts().for_each(|shard| self.core.tell_control(ToControl::Doubt(shard)));
-            self.is_starting = self.is_starting && store.is_starting() && driver.now_ms() < STORE_UP_MS;
-            driver.hold_accepts(self.is_starting);
-            if self.is_starting {
-                driver.wake_within(START_LOOK);
-            }
         }
         let mut for_control = std::mem::take(&mut self.for_control);
         self.core.with_driver(driver, |engine, hands| hand_over(engine, hands, &mut for_control));
@@ -132,11 +130,37 @@ impl CoreHandler {
         self.for_control = for_control;
     }
 
+    /// As [`Self::turn_of_store`], of where the status of users is kept.
+    fn turn_of_user_status(&mut self, driver: &mut Driver) {
+        {
+            let mut status = self.core.user_status.borrow_mut();
+            let Some(status) = &mut *status else { return };
+            status.turn(driver);
+            status.doubts().for_each(|shard| self.core.tell_control(ToControl::Doubt(shard)));
+        }
+        self.core.with_driver(driver, user_status::hand_over);
+    }
+
+    /// Lets clients in when everything that they may need is there.
+    fn look_whether_started(&mut self, driver: &mut Driver) {
+        if !self.is_starting {
+            return;
+        }
+        let is_store_starting = self.core.store.borrow_mut().as_mut().is_some_and(Store::is_starting);
+        let is_status_starting = self.core.user_status.borrow_mut().as_mut().is_some_and(UserStatus::is_starting);
+        self.is_starting = (is_store_starting || is_status_starting) && driver.now_ms() < STORE_UP_MS;
+        driver.hold_accepts(self.is_starting);
+        if self.is_starting {
+            driver.wake_within(START_LOOK);
+        }
+    }
+
     /// No clients are left, and what their leaving meant has been told.
     fn is_drained(&self, driver: &Driver) -> bool {
+        let of_status = self.core.user_status.borrow().as_ref().map_or(0, UserStatus::connections);
         match &*self.core.store.borrow() {
-            None => driver.connections() == 0,
-            Some(store) => driver.connections() <= store.connections() && store.is_quiet(),
+            None => driver.connections() <= of_status,
+            Some(store) => driver.connections() <= store.connections() + of_status && store.is_quiet(),
         }
     }
 
@@ -147,6 +171,9 @@ impl CoreHandler {
                 engine.message(gyre_engine::Message::Rules(rules), hands);
             }),
             FromControl::Servers { shard, servers } => {
+                if let Some(status) = &mut *self.core.user_status.borrow_mut() {
+                    status.servers_are(driver, shard, Arc::clone(&servers));
+                }
                 if let Some(store) = &mut *self.core.store.borrow_mut() {
                     store.servers_are(driver, shard, servers);
                 }
@@ -222,11 +249,17 @@ impl Handler for CoreHandler {
         if let Some(store) = &mut *self.core.store.borrow_mut() {
             store.dialled(driver, conn);
         }
+        if let Some(status) = &mut *self.core.user_status.borrow_mut() {
+            status.dialled(driver, conn);
+        }
     }
 
     fn bytes(&mut self, driver: &mut Driver, conn: ConnId, data: &[u8]) {
         if let Some(store) = &mut *self.core.store.borrow_mut() {
             store.bytes(driver, conn, data);
+        }
+        if let Some(status) = &mut *self.core.user_status.borrow_mut() {
+            status.bytes(driver, conn, data);
         }
     }
 
@@ -235,6 +268,11 @@ impl Handler for CoreHandler {
             && store.has(conn)
         {
             return store.closed(driver, conn, why);
+        }
+        if let Some(status) = &mut *self.core.user_status.borrow_mut()
+            && status.has(conn)
+        {
+            return status.closed(driver, conn, why);
         }
         self.core.left(conn);
         self.core.with_driver(driver, |engine, hands| engine.closed(conn, hands));
@@ -265,6 +303,8 @@ impl Handler for CoreHandler {
         }
         self.inbox = inbox;
         self.turn_of_store(driver);
+        self.turn_of_user_status(driver);
+        self.look_whether_started(driver);
         driver.hold_closed(self.core.is_congested());
         let is_fanning_out = self.core.with_driver(driver, |engine, hands| engine.turn(hands));
         if driver.now_ms() >= self.next_snapshot_ms {
@@ -287,6 +327,9 @@ impl Handler for CoreHandler {
     fn turn_ends(&mut self, driver: &mut Driver) {
         if let Some(store) = &mut *self.core.store.borrow_mut() {
             store.flush(driver);
+        }
+        if let Some(status) = &mut *self.core.user_status.borrow_mut() {
+            status.flush(driver);
         }
         self.core.port.borrow_mut().flush();
     }

@@ -11,6 +11,7 @@ use gyre_proto::ids::{ConnId, CoreId};
 use super::calls::{Answer, Calls};
 use super::parcel::{Parcel, ToControl};
 use super::store::Store;
+use super::user_status::UserStatus;
 
 pub(super) struct Hands<'a> {
     pub(super) core: CoreId,
@@ -21,6 +22,8 @@ pub(super) struct Hands<'a> {
     pub(super) calls: &'a mut Calls,
     /// `None` = every channel is kept in memory.
     pub(super) store: Option<&'a mut Store>,
+    /// `None` = no status of users is kept.
+    pub(super) user_status: Option<&'a mut UserStatus>,
 }
 
 impl Outlet for Hands<'_> {
@@ -84,6 +87,18 @@ impl Outlet for Hands<'_> {
 
     fn backend(&mut self, asker: BackendAsker, call: Box<BackendCall>) {
         self.port.send(self.control, Parcel::ToControl(ToControl::Backend { core: self.core, asker, call }));
+    }
+
+    fn user_online(&mut self, user: &str, now_s: i64) {
+        if let Some(status) = self.user_status.as_deref_mut() {
+            status.online(self.store.as_deref_mut(), user, now_s, self.driver.now_ms());
+        }
+    }
+
+    fn user_active(&mut self, asker: BackendAsker, user: &str, now_s: i64) -> bool {
+        let (store, now_ms) = (self.store.as_deref_mut(), self.driver.now_ms());
+        let status = self.user_status.as_deref_mut();
+        status.is_some_and(|status| status.active(store, asker, user, now_s, now_ms))
     }
 
     fn is_congested(&self) -> bool {

@@ -15,6 +15,7 @@ mod hands;
 mod http;
 mod parcel;
 mod store;
+mod user_status;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -37,6 +38,8 @@ pub(crate) use parcel::{
 };
 use store::Store;
 pub(crate) use store::{PresenceOptions, StateOptions, StoreOptions, StoreShard, StoreStats, scripts};
+use user_status::{StatusAsk, UserFacts, UserStatus};
+pub(crate) use user_status::{StatusPlace, StatusShard, UserStatusOptions};
 
 use crate::settings::Settings;
 
@@ -52,6 +55,8 @@ pub(crate) struct Core {
     port: RefCell<Port<Parcel>>,
     /// `None` = every channel is kept in memory.
     store: RefCell<Option<Store>>,
+    /// `None` = no status of users is kept.
+    user_status: RefCell<Option<UserStatus>>,
     calls: Rc<RefCell<Calls>>,
     entropy: RefCell<Entropy>,
     api: RefCell<ApiCounters>,
@@ -69,14 +74,21 @@ impl Core {
         let mut port = self.port.borrow_mut();
         let mut calls = self.calls.borrow_mut();
         let mut store = self.store.borrow_mut();
+        let mut user_status = self.user_status.borrow_mut();
         let mut engine = self.engine.borrow_mut();
         engine.set_now(now(driver));
         let control = usize::from(self.settings.cores);
         let core = self.id;
-        act(
-            &mut engine,
-            &mut Hands { core, control, driver, port: &mut port, calls: &mut calls, store: store.as_mut() },
-        )
+        let hands = &mut Hands {
+            core,
+            control,
+            driver,
+            port: &mut port,
+            calls: &mut calls,
+            store: store.as_mut(),
+            user_status: user_status.as_mut(),
+        };
+        act(&mut engine, hands)
     }
 
     /// Asks the home core of a channel and waits for its answer. `None` = the answer was of another kind, a bug.
@@ -105,6 +117,33 @@ impl Core {
             Some(Answer::Survey(parts)) => parts,
             _ => Vec::new(),
         }
+    }
+
+    /// Asks about the status of users and waits for all answers. `None` = their Redis failed.
+    async fn ask_user_status(&self, users: &[String], what: StatusAsk<'_>) -> Option<Vec<UserFacts>> {
+        let call = {
+            let mut calls = self.calls.borrow_mut();
+            let call = calls.number();
+            calls.wait(call);
+            call
+        };
+        self.with(|_, hands| {
+            let (store, now_ms) = (hands.store.as_deref_mut(), hands.driver.now_ms());
+            let status = hands.user_status.as_deref_mut();
+            let answer = status.map_or(Some(Answer::Users(None)), |s| s.ask(store, call, users, what, now_ms));
+            if let Some(answer) = answer {
+                hands.calls.answer(call, answer);
+            }
+        });
+        match (Waiting { calls: Rc::clone(&self.calls), call }).await {
+            Some(Answer::Users(facts)) => facts,
+            _ => None,
+        }
+    }
+
+    /// Whether the status of users is kept.
+    fn has_user_status(&self) -> bool {
+        self.user_status.borrow().is_some()
     }
 
     /// Asks the control thread for the metrics page.

@@ -5,6 +5,7 @@ pub(crate) mod proxies;
 pub(crate) mod redis;
 mod rules;
 mod store;
+mod user_status;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,6 +18,7 @@ use hyper::header::HeaderName;
 pub(crate) use grpc_api::GrpcApiSettings;
 pub(crate) use rules::rules;
 pub(crate) use store::StoreSettings;
+pub(crate) use user_status::UserStatusSettings;
 
 use crate::config::types::{Config, Endpoint};
 use proxies::Proxies;

@@ -12,7 +12,7 @@ use gyre_engine::rules::{
 use gyre_engine::token::{TokenOptions, Verifier, Verifiers};
 
 use super::proxies::{Proxies, channel_default};
-use crate::config::types::{self, Channel, Client, Config, Rpc, RpcOptions, Token};
+use crate::config::types::{self, Channel, Client, Config, RpcOptions, Token};
 
 /// # Errors
 /// Patterns and keys that cannot be used, and contradictions between options; the message names the key.
@@ -32,7 +32,7 @@ pub(crate) fn rules(config: &Config, proxies: &Proxies) -> anyhow::Result<Rules>
         client: client(&config.client),
         tokens: verifiers(&config.client)?,
         proxies: client_proxies(&config.client, proxies)?,
-        rpc: rpc(&config.rpc, proxies)?,
+        rpc: rpc(config, proxies)?,
     };
     rules.validate().map_err(|what| anyhow!(what))?;
     Ok(rules)
@@ -119,7 +119,8 @@ fn client_proxies(client: &Client, proxies: &Proxies) -> anyhow::Result<ClientPr
     })
 }
 
-fn rpc(rpc: &Rpc, proxies: &Proxies) -> anyhow::Result<RpcRules> {
+fn rpc(config: &Config, proxies: &Proxies) -> anyhow::Result<RpcRules> {
+    let rpc = &config.rpc;
     let used =
         |options: &RpcOptions| options.proxy_enabled.then(|| proxies.id(&options.proxy_name, "rpc.proxy")).transpose();
     let namespaces =
@@ -129,7 +130,7 @@ fn rpc(rpc: &Rpc, proxies: &Proxies) -> anyhow::Result<RpcRules> {
         without_namespace: used(&rpc.without_namespace)?,
         namespaces: namespaces.collect::<anyhow::Result<_>>()?,
         ping_method: rpc.ping.enabled.then(|| rpc.ping.method.as_str().into()),
-        has_user_status: false,
+        has_user_status: config.user_status.enabled,
     })
 }
 

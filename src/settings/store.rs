@@ -2,6 +2,7 @@
 //! say so, brought together. Made once at start.
 
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -93,6 +94,12 @@ impl StoreSettings {
         sections.flat_map(|(Section { path, options }, partitions)| {
             options.shards.iter().map(move |shard| Sought { section: path, prefix: &options.prefix, shard, partitions })
         })
+    }
+
+    /// Which of [`Self::shards`] are those of a section, if any.
+    pub(crate) fn shards_of(&self, path: &str) -> Option<Range<usize>> {
+        let first = self.shards().position(|sought| sought.section == path)?;
+        Some(first..first + self.shards().filter(|sought| sought.section == path).count())
     }
 
     /// What cores make their stores of. `servers` are those of [`Self::shards`].

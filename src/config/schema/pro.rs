@@ -4,7 +4,7 @@ use super::shapes::{REDIS_PREFIXED, TLS};
 use super::*;
 
 pub(super) const SECTIONS: &[Field] = &[
-    object("user_status", USER_STATUS, "When users were last active and online.").closed_edition(),
+    object("user_status", USER_STATUS, "When users were last active and online.").closed_edition().honoured(),
     object("singleflight", &[boolean("enabled", "Turns it on.")], "Joins identical reads that run at the same time.")
         .closed_edition(),
     field("brokers", Kind::Opaque, "Brokers that namespaces can name.").closed_edition(),
@@ -27,13 +27,13 @@ pub(super) const SECTIONS: &[Field] = &[
 ];
 
 const USER_STATUS: &[Field] = &[
-    boolean("enabled", "Turns it on."),
-    object("redis", USER_STATUS_REDIS, "Where it is kept."),
-    duration("expire_interval", hours(720), "How long a status is kept."),
+    boolean("enabled", "Turns it on.").honoured(),
+    object("redis", USER_STATUS_REDIS, "Where it is kept.").honoured(),
+    duration("expire_interval", hours(720), "How long a status is kept after its last update.").honoured(),
 ];
 
 const USER_STATUS_REDIS: &[Field] =
-    &[inline(REDIS_PREFIXED), boolean("reuse_from_engine", "Uses the connections of the engine.")];
+    &[inline(REDIS_PREFIXED), boolean("reuse_from_engine", "Uses the connections of the engine.").honoured()];
 
 pub(super) const API_JWKS: &[Field] = &[
     boolean("enabled", "Accepts tokens in place of the key."),

@@ -8,12 +8,14 @@ mod channel;
 mod client;
 mod proxy;
 mod redis;
+mod user_status;
 mod values;
 
 pub(crate) use channel::{Channel, ChannelOptions};
 pub(crate) use client::{Client, Token};
 pub(crate) use proxy::{NamedProxy, Proxy, Rpc, RpcOptions};
 pub(crate) use redis::{ChannelState, Redis, Tls};
+pub(crate) use user_status::UserStatus;
 pub(crate) use values::{Cores, DataFormat, LogLevel, RecoveryMode, Secret};
 
 use serde::Deserialize;
@@ -56,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) broker: EngineHalf,
     /// Replaces the presence half.
     pub(crate) presence_manager: EngineHalf,
+    /// When users were last active and online.
+    pub(crate) user_status: UserStatus,
     /// Graceful stop.
     pub(crate) shutdown: Shutdown,
     /// File that holds the process id while the node runs.

@@ -7,6 +7,7 @@ mod channels;
 mod proxies;
 mod redis;
 mod unavailable;
+mod user_status;
 
 use super::layers::join;
 use super::origins::Origins;
@@ -21,6 +22,7 @@ pub(super) fn check(tree: &Object, origins: &Origins, dev: bool, warnings: &mut 
     let result = check
         .words()
         .and_then(|()| unavailable::check(&check))
+        .and_then(|()| user_status::check(&check))
         .and_then(|()| check.server(dev))
         .and_then(|()| check.client())
         .and_then(|()| check.names())

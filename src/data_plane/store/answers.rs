@@ -15,6 +15,7 @@ use super::ask::{self, Kind};
 use super::hearing::hear_on;
 use super::{Store, state};
 use crate::data_plane::hands::Hands;
+use crate::data_plane::user_status;
 
 /// Something for the control thread.
 #[derive(Debug)]
@@ -126,6 +127,7 @@ fn answered(
     });
     match kind {
         Kind::Nodes => control.push(ForControl::Told(number, reply.is_some())),
+        Kind::Lent => user_status::answered(engine, hands, number, reply),
         Kind::Probe => store.silences[number as usize].probed(reply.is_some(), now_ms),
         Kind::Heard => {
             store.stats.subscriptions_refused += u64::from(reply.is_none() && !is_lost);
@@ -170,7 +172,7 @@ impl Store {
 /// `None` = that is no answer to this.
 fn understood(kind: Kind, reply: Reply) -> Option<StoreReply> {
     Some(match kind {
-        Kind::Done | Kind::Nodes | Kind::Heard | Kind::Probe | Kind::Entered => StoreReply::Done,
+        Kind::Done | Kind::Nodes | Kind::Heard | Kind::Probe | Kind::Entered | Kind::Lent => StoreReply::Done,
         // Answered to the worker.
         Kind::Lease | Kind::Step | Kind::Expired | Kind::Vacated | Kind::Forgotten => return None,
         Kind::Told => StoreReply::Published(Position::NONE),

@@ -38,9 +38,11 @@ pub(super) enum Kind {
     Expired,
     Vacated,
     Forgotten,
+    /// Of whoever borrowed a shard, with a number of theirs.
+    Lent,
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 17] = [
     Kind::Done,
     Kind::Told,
     Kind::Publish,
@@ -57,11 +59,17 @@ const KINDS: [Kind; 16] = [
     Kind::Expired,
     Kind::Vacated,
     Kind::Forgotten,
+    Kind::Lent,
 ];
 const KIND_BITS: u32 = 5;
 
 pub(super) fn token(number: u64, kind: Kind) -> u64 {
     number << KIND_BITS | kind as u64
+}
+
+/// For commands about something else than channels.
+pub(in crate::data_plane) fn lent(number: u64) -> u64 {
+    token(number, Kind::Lent)
 }
 
 /// `None` = not one of [`token`].

@@ -33,9 +33,10 @@ use members::Members;
 use silence::{Due, Silence};
 pub(crate) use state::StateOptions;
 pub(crate) use stats::StoreStats;
-use streak::Streak;
+pub(super) use streak::Streak;
 
 pub(super) use answers::{ForControl, hand_over};
+pub(super) use ask::lent;
 pub(crate) use ask::scripts;
 
 /// See the module.
@@ -265,6 +266,11 @@ impl Store {
     /// Shards of which this core doubts what it was told, each once.
     pub(super) fn doubts(&mut self) -> impl Iterator<Item = usize> {
         self.shards.iter_mut().enumerate().filter_map(|(at, shard)| shard.takes_doubt().then_some(at))
+    }
+
+    /// A shard, for what is no channel's; tokens are those of [`lent`].
+    pub(super) fn lend(&mut self, at: usize) -> Option<&mut Shard> {
+        self.shards.get_mut(at)
     }
 
     /// Once per turn, after everything was asked.

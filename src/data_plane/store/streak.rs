@@ -4,7 +4,7 @@ use crate::limits::REFUSED_LOG_MS;
 
 /// On a core's thread; of one kind of trouble.
 #[derive(Default)]
-pub(super) struct Streak {
+pub(in crate::data_plane) struct Streak {
     /// Since the last line.
     count: u64,
     next_log_ms: u64,
@@ -13,7 +13,7 @@ pub(super) struct Streak {
 
 impl Streak {
     /// It went wrong once more. `Some` = a line is due, for so many of them.
-    pub(super) fn note(&mut self, now_ms: u64) -> Option<u64> {
+    pub(in crate::data_plane) fn note(&mut self, now_ms: u64) -> Option<u64> {
         self.total += 1;
         self.count += 1;
         if now_ms < self.next_log_ms {
@@ -24,7 +24,7 @@ impl Streak {
     }
 
     /// How often so far.
-    pub(super) fn total(&self) -> u64 {
+    pub(in crate::data_plane) fn total(&self) -> u64 {
         self.total
     }
 }
