@@ -578,3 +578,51 @@ def test_cluster_mode(fresh):
             channel.add("c", "u")
             assert channel.present() == {b"c": b"info"} and channel.stats() == (1, 1)
             assert channel.remove("c", "u") == 1
+
+
+@pytest.fixture
+def user(client, fresh):
+    """update(field, now, state) on the status of one user; `.key` is its key."""
+    key = f"p.user_status.{fresh()}"
+    sha = hashlib.sha1(SCRIPTS["user_status_update"].encode()).hexdigest()
+
+    def update(field, now, state="", ttl_ms=60_000):
+        assert client.evalsha(sha, 1, key, field, now, ttl_ms, state) == 1
+        return client.hgetall(key)
+
+    update.key = key
+    return update
+
+
+def test_user_status_fields_are_apart_and_never_go_back(user):
+    # A node whose clock is behind would make a user less active; an online user would look active.
+    assert user("online", NOW_S) == {b"online": b"%d" % NOW_S}
+    assert user("active", NOW_S - 5) == {b"online": b"%d" % NOW_S, b"active": b"%d" % (NOW_S - 5)}
+    assert user("online", NOW_S - 1)[b"online"] == b"%d" % NOW_S
+    assert user("active", NOW_S + 1)[b"active"] == b"%d" % (NOW_S + 1)
+    # Digits have to be compared as numbers.
+    assert user("active", 9_999_999_999)[b"active"] == b"9999999999"
+    assert user("active", 10_000_000_000)[b"active"] == b"10000000000"
+
+
+def test_user_status_keeps_its_state_until_another_comes(user):
+    # A busy user would be free again at the next tick.
+    assert user("active", NOW_S, "busy")[b"state"] == b"busy"
+    assert user("online", NOW_S)[b"state"] == b"busy"
+    assert user("active", NOW_S - 1, "away")[b"state"] == b"away", "also with a clock that is behind"
+
+
+def test_user_status_lives_on_with_every_update(user, client):
+    # A connected user would disappear, or one who left would stay for good.
+    user("active", NOW_S, ttl_ms=900)
+    assert 0 < client.pttl(user.key) <= 900
+    user("online", 1, ttl_ms=50_000)
+    assert 40_000 < client.pttl(user.key) <= 50_000
+    user("active", 1, ttl_ms=1_500)
+    assert 0 < client.pttl(user.key) <= 1_500
+
+
+def test_user_status_survives_what_is_no_number(user, client):
+    # What somebody else has written there would make every update an error.
+    client.hset(user.key, "active", "yesterday")
+    assert user("active", NOW_S)[b"active"] == b"%d" % NOW_S
