@@ -257,6 +257,11 @@ pub enum StateEventKind {
 }
 
 impl StateEventKind {
+    /// The last subscriber has gone.
+    pub fn is_vacated(self) -> bool {
+        self == Self::Vacated
+    }
+
     /// As backends and the queue in the store know it.
     pub fn name(self) -> &'static str {
         match self {

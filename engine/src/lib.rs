@@ -15,6 +15,7 @@ mod asking;
 pub mod backend;
 mod by_name;
 mod calls;
+pub mod channel_state;
 mod chunks;
 mod commands;
 mod counters;

@@ -55,5 +55,69 @@ pub const HEARING_LINGER_MS: u64 = 1_000;
 /// wait for Redis.
 pub const ONLINE_SLICE: u32 = 1024;
 
+/// Channel state: life of a partition's lease, in ms (pro-features.md 1.7). A node that dies is replaced after this.
+pub const STATE_LEASE_MS: u64 = 10_000;
+
+/// Channel state: how long after a step was sent a node relies on the lease, in ms. A step leaves two thirds of its life, and a
+/// clock may run a little slower than the store's.
+pub const STATE_LEASE_TRUST_MS: u64 = 6_400;
+
+/// Channel state: a delivery begins only so long after the last step was sent, in ms, so that it is over (a backend has
+/// 1 s unless configured) before another node can have the lease.
+pub const STATE_TELL_WITHIN_MS: u64 = 3_000;
+
+/// Channel state: a tick older than this, in ms, says that nobody could reach the store for a while: entries may have expired
+/// only because of that. Longer than it takes until a dead node is replaced.
+pub const STATE_TICK_AGE_MAX_MS: u64 = 15_000;
+
+/// Channel state: how long nothing expires then, in ms: clients renew their entries every 27 s.
+pub const STATE_GRACE_MS: u64 = 30_000;
+
+/// Channel state: time between two looks at an idle partition, in ms (pro-features.md 1.9).
+pub const STATE_POLL_MS: u64 = 250;
+
+/// Channel state: partitions are looked at in so many groups, one after another: few enough wake-ups of the core, and the
+/// commands of a group go out together.
+pub const STATE_POLL_GROUPS: u64 = 5;
+
+/// Channel state: after the store did not answer for a partition, in ms.
+pub const STATE_POLL_FAILED_MS: u64 = 500;
+
+/// Channel state: time between two attempts to get the lease of a partition, in ms.
+pub const STATE_TAKE_MS: u64 = 1_000;
+
+/// Channel state: a lease that is free for so long is taken even by a node that has its share, in ms. Together with the life of a
+/// lease less than [`STATE_TICK_AGE_MAX_MS`]: else the death of a node would look as if nobody could reach the store.
+pub const STATE_OVERDUE_MS: u64 = 2_000;
+
+/// Channel state: how long a partition that was given back is left to others, in ms.
+pub const STATE_GIVEN_BACK_MS: u64 = 5_000;
+
+/// Channel state: pause between two partitions that are given back because others should have them, in ms.
+pub const STATE_GIVE_BACK_MS: u64 = 50;
+
+/// Channel state: retries of a batch, in ms (pro-features.md 1.3).
+pub const STATE_RETRY_MIN_MS: u64 = 100;
+/// See [`STATE_RETRY_MIN_MS`].
+pub const STATE_RETRY_MAX_MS: u64 = 20_000;
+
+/// Channel state: events of one batch (pro-features.md 1.3).
+pub const STATE_BATCH_MAX: usize = 100;
+
+/// Channel state: channels of one partition that expire or become vacant at a time: a few ms of the store.
+pub const STATE_CHORES_MAX: usize = 100;
+
+/// Channel state: deliveries to one backend at a time. At 100 ms each that is 32,000 events a second, and no more calls than a
+/// small backend has workers.
+pub const STATE_DELIVERIES_MAX: usize = 32;
+
+/// Channel state: how long a node that stops waits for deliveries before it leaves their leases to expire, in ms.
+pub const STATE_STOP_MS: u64 = 3_000;
+
+/// Channel state: at most one pair of log lines about a backend that fails and recovers in this time, in ms.
+pub const STATE_LOG_MS: u64 = 10_000;
+
 const _: () = assert!(CORES_MAX <= u128::BITS as usize);
 const _: () = assert!(FAN_OUT_SLICE < FAN_OUT_QUEUE_MAX);
+const _: () = assert!(STATE_TELL_WITHIN_MS < STATE_LEASE_TRUST_MS && STATE_LEASE_TRUST_MS * 3 < STATE_LEASE_MS * 2);
+const _: () = assert!(STATE_LEASE_MS + STATE_OVERDUE_MS + 2_000 < STATE_TICK_AGE_MAX_MS);
