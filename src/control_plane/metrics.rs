@@ -3,6 +3,8 @@
 //! Written by hand in the text format 0.0.4: the client library writes OpenMetrics, which appends `_total` to counters
 //! and would rename the series.
 
+mod states;
+
 use std::fmt::{Display, Write as _};
 
 use super::backends::{self, Backends};
@@ -76,6 +78,7 @@ pub(super) fn page<'a>(
     per_core(&mut page, &cores);
     if cores.iter().any(|core| core.store.is_some()) {
         redis(&mut page, &cores);
+        states::states(&mut page, &cores);
     }
     process(&mut page);
     page.text

@@ -101,6 +101,8 @@ struct Control {
     snapshots: HashMap<u16, Snapshot>,
     /// `None` = there are no others.
     nodes: Option<Nodes>,
+    /// As core 0 was told.
+    node_count: usize,
     started: Instant,
     /// Of the gRPC API.
     api_calls: grpc_api::Calls,
@@ -134,6 +136,7 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
             control.tell(core, answer);
         }
         control.turn();
+        control.count_nodes();
         control.port.flush();
         if deadline.is_some() && control.drained >= usize::from(control.settings.cores) {
             let has_left = control.nodes.as_ref().is_none_or(Nodes::has_left);
@@ -199,6 +202,7 @@ impl Control {
             discovery,
             snapshots: HashMap::new(),
             nodes,
+            node_count: 1,
             started: Instant::now(),
             api_calls: grpc_api::Calls::default(),
             drained: 0,
@@ -302,6 +306,14 @@ impl Control {
                     self.tell(CARRIER, FromControl::Survey { number, what: Box::new(what) });
                 }
             }
+        }
+    }
+
+    /// Who shares out work among nodes has to know how many there are.
+    fn count_nodes(&mut self) {
+        let count = 1 + self.nodes.as_ref().map_or(0, Nodes::len);
+        if std::mem::replace(&mut self.node_count, count) != count {
+            self.tell(CARRIER, FromControl::NodesAre(count as u32));
         }
     }
 

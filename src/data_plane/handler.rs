@@ -17,6 +17,7 @@ use super::api::{self, Protocol};
 use super::calls::{Answer, Calls};
 use super::entropy::Entropy;
 use super::http::Negotiated;
+use super::states::States;
 use super::store::{ForControl, Store, StoreOptions, hand_over};
 use super::user_status::{self, UserStatus, UserStatusOptions};
 use super::{ApiCall, ApiCounters, ApiReply, Core, FromControl, Parcel, ToControl, http};
@@ -43,6 +44,8 @@ pub(crate) struct CoreHandler {
     is_starting: bool,
     /// What the store has for the control thread.
     for_control: Vec<ForControl>,
+    /// `None` = another core carries them, or there are none.
+    states: Option<States>,
 }
 
 impl CoreHandler {
@@ -81,6 +84,7 @@ impl CoreHandler {
             is_shutting_down: Cell::new(false),
         };
         Self {
+            states: States::new(&core, seed),
             core: Rc::new(core),
             inbox: Vec::new(),
             next_snapshot_ms: 0,
@@ -128,6 +132,11 @@ impl CoreHandler {
             });
         }
         self.for_control = for_control;
+        if let Some(states) = &mut self.states
+            && !self.is_starting
+        {
+            states.turn(&self.core, driver);
+        }
     }
 
     /// As [`Self::turn_of_store`], of where the status of users is kept.
@@ -155,21 +164,30 @@ impl CoreHandler {
         }
     }
 
-    /// No clients are left, and what their leaving meant has been told.
-    fn is_drained(&self, driver: &Driver) -> bool {
+    /// No clients are left, what their leaving meant has been told, and nothing is held that another node could have.
+    fn is_drained(&mut self, driver: &Driver) -> bool {
         let of_status = self.core.user_status.borrow().as_ref().map_or(0, UserStatus::connections);
         match &*self.core.store.borrow() {
             None => driver.connections() <= of_status,
-            Some(store) => driver.connections() <= store.connections() + of_status && store.is_quiet(),
+            Some(store) if driver.connections() <= store.connections() + of_status => {
+                let is_stopped = self.states.as_mut().is_none_or(|states| states.stop(driver.now_ms()));
+                is_stopped && store.is_quiet()
+            }
+            Some(_) => false,
         }
     }
 
     fn take_from_control(&mut self, driver: &mut Driver, what: FromControl) {
         match what {
             FromControl::Page { call, text } => self.core.calls.borrow_mut().answer(call, Answer::Page(*text)),
-            FromControl::Rules(rules) => self.core.with_driver(driver, |engine, hands| {
-                engine.message(gyre_engine::Message::Rules(rules), hands);
-            }),
+            FromControl::Rules(rules) => {
+                if let Some(states) = &mut self.states {
+                    states.follow(&rules);
+                }
+                self.core.with_driver(driver, |engine, hands| {
+                    engine.message(gyre_engine::Message::Rules(rules), hands);
+                });
+            }
             FromControl::Servers { shard, servers } => {
                 if let Some(status) = &mut *self.core.user_status.borrow_mut() {
                     status.servers_are(driver, shard, Arc::clone(&servers));
@@ -204,7 +222,6 @@ impl CoreHandler {
             FromControl::Backend { asker, reply } => self.core.with_driver(driver, |engine, hands| {
                 engine.backend_answered(asker, *reply, hands);
             }),
-            FromControl::StateTold { .. } => {}
             FromControl::Api { number, call } => {
                 let core = Rc::clone(&self.core);
                 gyre_io::spawn(async move {
@@ -214,6 +231,16 @@ impl CoreHandler {
                     };
                     core.tell_control(ToControl::Api { number, reply: Box::new(reply) });
                 });
+            }
+            FromControl::StateTold { number, ok } => {
+                if let Some(states) = &mut self.states {
+                    states.told(number, ok, driver.now_ms());
+                }
+            }
+            FromControl::NodesAre(count) => {
+                if let Some(states) = &mut self.states {
+                    states.nodes_are(count, driver.now_ms());
+                }
             }
             FromControl::Shutdown => {
                 self.core.is_shutting_down.set(true);
@@ -309,7 +336,8 @@ impl Handler for CoreHandler {
         let is_fanning_out = self.core.with_driver(driver, |engine, hands| engine.turn(hands));
         if driver.now_ms() >= self.next_snapshot_ms {
             self.next_snapshot_ms = driver.now_ms() + SNAPSHOT_INTERVAL_MS;
-            let snapshot = Box::new(self.core.snapshot(driver));
+            let mut snapshot = Box::new(self.core.snapshot(driver));
+            snapshot.states = self.states.as_ref().map(|states| states.snapshot(driver.now_ms()));
             self.core.tell_control(ToControl::Snapshot(snapshot));
             self.give_back_memory(driver);
         }

@@ -14,6 +14,7 @@ mod handler;
 mod hands;
 mod http;
 mod parcel;
+mod states;
 mod store;
 mod user_status;
 
@@ -36,6 +37,7 @@ pub(crate) use parcel::{
     ApiCall, ApiCounters, ApiReply, Asker, Durations, FromControl, NodeInfo, Parcel, Question, Snapshot, ToControl,
     ToNodes,
 };
+pub(crate) use states::StateSnapshot;
 use store::Store;
 pub(crate) use store::{PresenceOptions, StateOptions, StoreOptions, StoreShard, StoreStats, scripts};
 use user_status::{StatusAsk, UserFacts, UserStatus};
@@ -189,6 +191,7 @@ impl Core {
             api: self.api.borrow().clone(),
             backlog: self.port.borrow().backlog_len(),
             store: self.store.borrow().as_ref().map(Store::stats),
+            states: None,
         }
     }
 }

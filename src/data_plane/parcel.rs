@@ -15,8 +15,8 @@ use gyre_io::redis::Servers;
 use gyre_proto::api::{Batch, Command, Reply};
 use gyre_proto::ids::CoreId;
 
-use super::StoreStats;
 use super::api::Protocol;
+use super::{StateSnapshot, StoreStats};
 use crate::settings::Settings;
 
 /// One message in a ring. Small, so that rings stay small: a tag and a pointer.
@@ -90,6 +90,8 @@ pub(crate) enum FromControl {
     Backend { asker: BackendAsker, reply: Box<BackendReply> },
     /// Answer to [`ToControl::StateEvents`]: whether the backend has taken them.
     StateTold { number: u64, ok: bool },
+    /// To core 0: so many nodes are alive, this one included.
+    NodesAre(u32),
     /// To core 0: a message to other nodes. Answered by [`ToControl::Published`].
     Publish { number: u64, message: Box<ToNodes> },
 }
@@ -196,6 +198,8 @@ pub(crate) struct Snapshot {
     pub(crate) backlog: usize,
     /// `None` = everything is kept in memory.
     pub(crate) store: Option<StoreStats>,
+    /// Only of the core that carries the workers of channel state.
+    pub(crate) states: Option<StateSnapshot>,
 }
 
 /// Server API calls of one core.

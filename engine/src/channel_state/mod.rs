@@ -26,7 +26,7 @@ use queue::Need;
 use streak::Streak;
 
 use crate::backend::ProxyId;
-use crate::limits::{STATE_CHORES_MAX, STATE_DELIVERIES_MAX, STATE_LEASE_MS, STATE_LEASE_TRUST_MS, STATE_STOP_MS};
+use crate::limits::{STATE_CHORES_MAX, STATE_DELIVERIES_MAX, STATE_LEASE_TRUST_MS, STATE_STOP_MS};
 use crate::state_store::{StateReply, StateStep, Vacated};
 use crate::store::Ticket;
 
@@ -218,6 +218,11 @@ impl Workers {
             self.backends.push(Backend::new(proxy, name.into()));
             self.partitions.iter_mut().for_each(|partition| partition.queues.push(queue::Queue::default()));
         }
+    }
+
+    /// Whether anybody is told of anything.
+    pub fn has_backends(&self) -> bool {
+        !self.backends.is_empty()
     }
 
     /// The node stops: gives back what it has, once what backends have before them is through.

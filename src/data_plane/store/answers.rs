@@ -115,6 +115,9 @@ fn answered(
     let now_ms = hands.driver.now_ms();
     let Some(store) = hands.store.as_deref_mut() else { return };
     let Some((number, kind)) = ask::parts_of(token) else { return };
+    if kind == Kind::Policy {
+        return store.policy_is(number, reply);
+    }
     let is_lost = reply.is_none();
     store.stats.failed += u64::from(is_lost);
     let reply = reply.and_then(|reply| {
@@ -174,7 +177,7 @@ fn understood(kind: Kind, reply: Reply) -> Option<StoreReply> {
     Some(match kind {
         Kind::Done | Kind::Nodes | Kind::Heard | Kind::Probe | Kind::Entered | Kind::Lent => StoreReply::Done,
         // Answered to the worker.
-        Kind::Lease | Kind::Step | Kind::Expired | Kind::Vacated | Kind::Forgotten => return None,
+        Kind::Lease | Kind::Step | Kind::Expired | Kind::Vacated | Kind::Forgotten | Kind::Policy => return None,
         Kind::Told => StoreReply::Published(Position::NONE),
         Kind::Publish => {
             let [offset, epoch, ..] = <[Reply; 4]>::try_from(reply.into_array()?).ok()?;

@@ -40,9 +40,11 @@ pub(super) enum Kind {
     Forgotten,
     /// Of whoever borrowed a shard, with a number of theirs.
     Lent,
+    /// Of the server's memory, with the number of its shard.
+    Policy,
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 18] = [
     Kind::Done,
     Kind::Told,
     Kind::Publish,
@@ -60,6 +62,7 @@ const KINDS: [Kind; 17] = [
     Kind::Vacated,
     Kind::Forgotten,
     Kind::Lent,
+    Kind::Policy,
 ];
 const KIND_BITS: u32 = 5;
 

@@ -10,6 +10,7 @@ mod answers;
 mod ask;
 mod hearing;
 mod members;
+mod policy;
 mod silence;
 mod state;
 mod stats;

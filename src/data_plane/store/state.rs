@@ -35,9 +35,10 @@ impl StateOptions {
 }
 
 impl Store {
-    /// How many partitions of channel states there are; 0 = no backend is told of any.
-    pub(in crate::data_plane) fn state_partitions(&self) -> u32 {
-        self.state.as_ref().map_or(0, |state| state.keys.partitions().get())
+    /// How many partitions of channel states there are, and the names of backends by their ids; `None` = no backend is told
+    /// of any.
+    pub(in crate::data_plane) fn state_backends(&self) -> Option<(u32, &[Box<str>])> {
+        self.state.as_ref().map(|state| (state.keys.partitions().get(), &*state.proxies))
     }
 
     /// Sends what the worker of channel states asks; the answer comes with [`Self::take_state_answers`], with the same

@@ -1,0 +1,144 @@
+//! The workers of channel state on core 0, between the store and the control thread, which has the way to the backends.
+//!
+//! In the core's turn, after the store has taken in what there is; nothing waits. What the store does not take has failed at
+//! once. Leases are given back after the clients of the core have left.
+
+use gyre_engine::StateReply;
+use gyre_engine::backend::ProxyId;
+use gyre_engine::channel_state::{Effect, Workers, WorkersOptions, WorkersStats};
+use gyre_engine::limits::STATE_GRACE_MS;
+use gyre_engine::rules::Rules;
+use gyre_io::Driver;
+use std::time::Duration;
+
+use super::parcel::{StateBatch, ToControl};
+use super::store::Store;
+use super::{Core, now};
+
+/// See the module.
+pub(super) struct States {
+    workers: Workers,
+    names: Vec<Box<str>>,
+    effects: Vec<Effect>,
+    has_asked_policy: bool,
+}
+
+/// What they report.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StateSnapshot {
+    pub(crate) stats: WorkersStats,
+    /// By backend and partition: age of the oldest event in ms, 0 = none waits.
+    pub(crate) lags: Vec<(Box<str>, u32, u64)>,
+}
+
+impl States {
+    /// `None` = another core has them, or no backend is told of any channel.
+    pub(super) fn new(core: &Core, seed: u64) -> Option<Self> {
+        let store = core.store.borrow();
+        let (partitions, names) = store.as_ref()?.state_backends().filter(|_| core.id.0 == 0)?;
+        let rules = core.engine.borrow().rules().clone();
+        let options = WorkersOptions {
+            node_uid: core.settings.node_uid.clone(),
+            partitions,
+            backends: Vec::new(),
+            grace_ms: grace_ms(&rules),
+            seed,
+        };
+        let workers = Workers::new(options, now(&core.driver.borrow()).mono_ms);
+        let mut states = Self { workers, names: names.to_vec(), effects: Vec::new(), has_asked_policy: false };
+        states.follow(&rules);
+        Some(states)
+    }
+
+    /// Backends that are told by new rules. Those that are no more may still have events waiting.
+    pub(super) fn follow(&mut self, rules: &Rules) {
+        let namespaces = rules.namespaces.iter().map(|(_, options)| options);
+        for events in [&rules.without_namespace].into_iter().chain(namespaces).filter_map(|options| options.state) {
+            if let Some(name) = self.names.get(usize::from(events.proxy.0)) {
+                self.workers.also_tells(events.proxy, name);
+            }
+        }
+    }
+
+    /// Once per turn, while the store is there.
+    pub(super) fn turn(&mut self, core: &Core, driver: &mut Driver) {
+        if !self.workers.has_backends() {
+            return;
+        }
+        let now_ms = driver.now_ms();
+        {
+            let mut store = core.store.borrow_mut();
+            let Some(store) = &mut *store else { return };
+            if !std::mem::replace(&mut self.has_asked_policy, true) {
+                store.ask_policy(now_ms);
+            }
+            for partition in store.take_appended() {
+                self.workers.wake(partition, now_ms, &mut self.effects);
+            }
+            for (ticket, reply) in store.take_state_answers() {
+                self.workers.answered(ticket, reply, now_ms, &mut self.effects);
+            }
+            self.workers.turn(now_ms, &mut self.effects);
+            self.carry_out(core, store, now_ms);
+        }
+        match self.workers.next_ms() {
+            u64::MAX => {}
+            next_ms => driver.wake_within(Duration::from_millis(next_ms.saturating_sub(now_ms))),
+        }
+    }
+
+    /// What came of a delivery. What follows goes out with the turn.
+    pub(super) fn told(&mut self, number: u64, ok: bool, now_ms: u64) {
+        self.workers.told(number, ok, now_ms, &mut self.effects);
+    }
+
+    /// So many nodes are alive, this one included.
+    pub(super) fn nodes_are(&mut self, count: u32, now_ms: u64) {
+        self.workers.nodes_are(count, now_ms);
+    }
+
+    /// The clients have left. `true` = so have the leases, or they cannot be given back.
+    pub(super) fn stop(&mut self, now_ms: u64) -> bool {
+        self.workers.stop(now_ms);
+        self.workers.is_stopped(now_ms)
+    }
+
+    pub(super) fn snapshot(&self, now_ms: u64) -> StateSnapshot {
+        let lags = self.workers.lags_ms(now_ms).map(|(partition, name, lag_ms)| (name.into(), partition, lag_ms));
+        StateSnapshot { stats: self.workers.stats(), lags: lags.collect() }
+    }
+
+    fn carry_out(&mut self, core: &Core, store: &mut Store, now_ms: u64) {
+        while !self.effects.is_empty() {
+            for effect in std::mem::take(&mut self.effects) {
+                match effect {
+                    Effect::Ask(ask) => {
+                        let engine = core.engine.borrow();
+                        let call = ask.call(|channel| told_of_vacated(engine.rules(), channel));
+                        if !store.ask_state(ask.ticket, &call, now_ms) {
+                            self.workers.answered(ask.ticket, StateReply::Failed, now_ms, &mut self.effects);
+                        }
+                    }
+                    Effect::Notify { number, proxy, events } => {
+                        let batch = Box::new(StateBatch { proxy, events });
+                        core.tell_control(ToControl::StateEvents { core: core.id, number, batch });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// By the rules of now: they may be others than when the channel became occupied.
+fn told_of_vacated(rules: &Rules, channel: &str) -> Option<ProxyId> {
+    let events = rules.resolve(channel)?.options.state?;
+    events.vacated.then_some(events.proxy)
+}
+
+/// Every client has renewed its entries once, and a little more.
+fn grace_ms(rules: &Rules) -> u64 {
+    match rules.client.presence_update_interval_ms {
+        u64::MAX => STATE_GRACE_MS,
+        interval_ms => interval_ms.saturating_add(3_000).max(STATE_GRACE_MS),
+    }
+}
