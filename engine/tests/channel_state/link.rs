@@ -28,16 +28,18 @@ pub(crate) struct Link {
     last_back_ms: u64,
     /// It does not connect before.
     pub(crate) down_until_ms: u64,
+    /// Nothing is late any more.
+    pub(crate) is_fast: bool,
 }
 
 impl Link {
     pub(crate) fn send(&mut self, command: Command, now_ms: u64, rng: &mut Rng) {
-        self.last_out_ms = self.last_out_ms.max(now_ms + late_ms(rng));
+        self.last_out_ms = self.last_out_ms.max(now_ms + self.late_ms(rng));
         self.on_the_way.push_back((self.last_out_ms, command));
     }
 
     pub(crate) fn answer(&mut self, ticket: u64, reply: gyre_engine::StateReply, now_ms: u64, rng: &mut Rng) {
-        self.last_back_ms = self.last_back_ms.max(now_ms + late_ms(rng));
+        self.last_back_ms = self.last_back_ms.max(now_ms + self.late_ms(rng));
         self.back.push_back((self.last_back_ms, ticket, reply));
     }
 
@@ -58,6 +60,14 @@ impl Link {
         failed
     }
 
+    fn late_ms(&self, rng: &mut Rng) -> u64 {
+        match rng.u32(..100) {
+            0 if !self.is_fast => rng.u64(..3_000),
+            1..10 => rng.u64(..50),
+            _ => rng.u64(..2),
+        }
+    }
+
     pub(crate) fn next_ms(&self) -> u64 {
         let first = |at_ms: Option<u64>| at_ms.unwrap_or(u64::MAX);
         let out_ms = first(self.on_the_way.front().map(|(at_ms, _)| *at_ms));
@@ -67,10 +77,3 @@ impl Link {
     }
 }
 
-fn late_ms(rng: &mut Rng) -> u64 {
-    match rng.u32(..100) {
-        0 => rng.u64(..3_000),
-        1..10 => rng.u64(..50),
-        _ => rng.u64(..2),
-    }
-}

@@ -134,10 +134,10 @@ impl Sim {
             backend_is_slow: false,
             small_queue: self.mix.small_queue,
         };
-        self.nodes.values_mut().for_each(|node| node.link.down_until_ms = 0);
         if self.nodes.values().all(|node| node.is_stopping) {
             self.start_node();
         }
+        self.nodes.values_mut().for_each(|node| (node.link.down_until_ms, node.link.is_fast) = (0, true));
         // Expiry, grace, delay, a lease that must run out, the longest retry.
         self.run(self.now_ms + TTL_MS + 30_000 + 5_000 + 15_000 + 20_000 + 5_000);
         let occupied: Vec<String> = self.joined().map(|(channel, _)| channel.to_owned()).collect();
@@ -437,6 +437,9 @@ impl Sim {
             Command::Ask(ask) => {
                 let call = ask.call(|channel| Some(proxy_of(channel)));
                 let reply = self.model.ask(&call, now_ms);
+                if matches!(ask.what, AskWhat::Take) {
+                    self.note(|| format!("{uid}: {}: {reply:?}", ask.partition));
+                }
                 if let AskWhat::Vacate(channel) = &ask.what {
                     self.vacated(uid, channel, &reply);
                 }
