@@ -70,7 +70,11 @@ pub const STATE_TELL_WITHIN_MS: u64 = 3_000;
 /// only because of that. Longer than it takes until a dead node is replaced.
 pub const STATE_TICK_AGE_MAX_MS: u64 = 15_000;
 
-/// Channel state: how long nothing expires then, in ms: clients renew their entries every 27 s.
+/// Channel state: how long nothing expires then, in ms, beyond the interval in which clients renew their entries: a node renews them
+/// once a second, and Redis may be slow at first.
+pub const STATE_GRACE_MARGIN_MS: u64 = 3_000;
+
+/// Channel state: the same where entries are not renewed.
 pub const STATE_GRACE_MS: u64 = 30_000;
 
 /// Channel state: time between two looks at an idle partition, in ms (pro-features.md 1.9).

@@ -5,15 +5,20 @@
 //! `GYRE_SIM_SEED=7` runs one seed and prints its last actions when it fails; `GYRE_SIM_SEEDS=100000` or
 //! `GYRE_SIM_SEEDS=5000..9000` runs that many instead of the usual ones.
 
+#[path = "channel_state/backends.rs"]
+mod backends;
 #[path = "channel_state/judge.rs"]
 mod judge;
 #[path = "channel_state/link.rs"]
 mod link;
 #[path = "channel_state/node.rs"]
 mod node;
+#[path = "channel_state/play.rs"]
+mod play;
 mod seeds;
 #[path = "channel_state/sim.rs"]
 mod sim;
+#[path = "state_model/mod.rs"]
 mod state_model;
 
 use std::collections::VecDeque;
@@ -25,7 +30,7 @@ use sim::Sim;
 /// for ever: whatever breaks a promise shows here first.
 #[test]
 fn promises_hold_for_every_seed() {
-    seeds::for_every_seed(1_000, run);
+    seeds::for_every_seed(500, run);
 }
 
 fn run(seed: u64, trace: Option<&mut VecDeque<String>>) -> std::thread::Result<()> {

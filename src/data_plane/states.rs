@@ -3,13 +3,14 @@
 //! In the core's turn, after the store has taken in what there is; nothing waits. What the store does not take has failed at
 //! once. Leases are given back after the clients of the core have left.
 
+use std::time::Duration;
+
 use gyre_engine::StateReply;
 use gyre_engine::backend::ProxyId;
 use gyre_engine::channel_state::{Effect, Workers, WorkersOptions, WorkersStats};
-use gyre_engine::limits::STATE_GRACE_MS;
+use gyre_engine::limits::{STATE_GRACE_MARGIN_MS, STATE_GRACE_MS};
 use gyre_engine::rules::Rules;
 use gyre_io::Driver;
-use std::time::Duration;
 
 use super::parcel::{StateBatch, ToControl};
 use super::store::Store;
@@ -139,6 +140,6 @@ fn told_of_vacated(rules: &Rules, channel: &str) -> Option<ProxyId> {
 fn grace_ms(rules: &Rules) -> u64 {
     match rules.client.presence_update_interval_ms {
         u64::MAX => STATE_GRACE_MS,
-        interval_ms => interval_ms.saturating_add(3_000).max(STATE_GRACE_MS),
+        interval_ms => interval_ms.saturating_add(STATE_GRACE_MARGIN_MS),
     }
 }

@@ -23,7 +23,7 @@ use leases::Leases;
 pub use options::{WorkersOptions, WorkersStats};
 use partition::{Partition, Stand};
 use queue::Need;
-use streak::Streak;
+use streak::{Drops, Streak};
 
 use crate::backend::ProxyId;
 use crate::limits::{STATE_CHORES_MAX, STATE_DELIVERIES_MAX, STATE_LEASE_TRUST_MS, STATE_STOP_MS};
@@ -46,6 +46,7 @@ pub struct Workers {
     due_ms: u64,
     stops_since_ms: Option<u64>,
     stats: WorkersStats,
+    drops: Drops,
 }
 
 struct Backend {
@@ -101,6 +102,7 @@ impl Workers {
             due_ms: 0,
             stops_since_ms: None,
             stats: WorkersStats::default(),
+            drops: Drops::default(),
             node_uid,
         }
     }
@@ -159,7 +161,10 @@ impl Workers {
                 self.stats.vacated += 1;
                 partition.poll_soon(now_ms);
             }
-            (What::Vacate, StateReply::Vacated(Vacated::Dropped)) => self.stats.dropped += 1,
+            (What::Vacate, StateReply::Vacated(Vacated::Dropped)) => {
+                self.stats.dropped += 1;
+                self.drops.note(number, now_ms);
+            }
             (What::Vacate, _) => {}
             (What::Forget { queue }, reply) => {
                 let ok = matches!(reply, StateReply::Forgotten(_));

@@ -76,4 +76,3 @@ impl Link {
         out_ms.min(back_ms).min(zombie_ms)
     }
 }
-

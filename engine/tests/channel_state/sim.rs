@@ -4,22 +4,20 @@ use std::collections::{BTreeMap, VecDeque};
 
 use fastrand::Rng;
 use gyre_engine::StateReply;
-use gyre_engine::backend::{ProxyId, StateEvent};
+use gyre_engine::backend::ProxyId;
 use gyre_engine::channel_state::{AskWhat, Effect};
-use gyre_engine::limits::STATE_DELIVERIES_MAX;
 
+use crate::backends::Delivery;
 use crate::judge::Judge;
 use crate::link::Command;
-use crate::node::{Client, Node};
+use crate::node::Node;
 use crate::state_model::StateModel;
 
 pub(crate) const PARTITIONS: u32 = 4;
 pub(crate) const PROXIES: u16 = 2;
-const CHANNELS: u32 = 8;
+pub(crate) const CHANNELS: u32 = 8;
 const TTL_MS: u64 = 60_000;
-const RENEW_MS: u64 = 27_000;
-/// Of a delivery, as a node waits for it.
-const TIMEOUT_MS: u64 = 1_000;
+pub(crate) const RENEW_MS: u64 = 27_000;
 
 /// Which faults a seed has.
 #[derive(Debug, Clone, Copy)]
@@ -32,20 +30,6 @@ pub(crate) struct Mix {
     pub(crate) small_queue: bool,
 }
 
-/// A delivery on its way.
-struct Delivery {
-    node: String,
-    number: u64,
-    proxy: ProxyId,
-    partition: u32,
-    /// The backend has it then; `None` = never.
-    arrives_ms: Option<u64>,
-    /// The node hears of it then.
-    ends_ms: u64,
-    ok: bool,
-    events: Vec<StateEvent>,
-}
-
 pub(crate) struct Sim {
     pub(crate) rng: Rng,
     pub(crate) mix: Mix,
@@ -53,13 +37,13 @@ pub(crate) struct Sim {
     pub(crate) nodes: BTreeMap<String, Node>,
     pub(crate) model: StateModel,
     pub(crate) judge: Judge,
-    deliveries: Vec<Delivery>,
+    pub(crate) deliveries: Vec<Delivery>,
     /// When a node learns how many there are.
-    rumours: Vec<(u64, String, u32)>,
-    backend_down_until_ms: [u64; PROXIES as usize],
+    pub(crate) rumours: Vec<(u64, String, u32)>,
+    pub(crate) backend_down_until_ms: [u64; PROXIES as usize],
     pub(crate) store_down_until_ms: u64,
-    last_outage_ms: u64,
-    next_id: u64,
+    pub(crate) last_outage_ms: u64,
+    pub(crate) next_id: u64,
     pub(crate) trace: Option<VecDeque<String>>,
 }
 
@@ -109,18 +93,6 @@ impl Sim {
         }
     }
 
-    pub(crate) fn play(&mut self) {
-        for _ in 0..self.rng.u32(20..150) {
-            self.act();
-            let pause_ms = match self.rng.u32(..10) {
-                0 => self.rng.u64(..20_000),
-                1..5 => self.rng.u64(..3_000),
-                _ => self.rng.u64(..200),
-            };
-            self.run(self.now_ms + pause_ms);
-        }
-    }
-
     /// All faults are over, and everything comes to rest.
     pub(crate) fn rest(&mut self) {
         self.note(|| "rest".to_owned());
@@ -155,138 +127,6 @@ impl Sim {
             let joined = node.clients.iter().filter(|(_, client)| client.is_in);
             joined.map(move |((channel, _), _)| (&**channel, node))
         })
-    }
-
-    fn act(&mut self) {
-        match self.rng.u32(..40) {
-            0..14 => self.join(),
-            14..26 => self.leave(),
-            26..29 => {
-                for _ in 0..self.rng.u32(1..30) {
-                    if self.rng.bool() { self.join() } else { self.leave() }
-                }
-            }
-            29 if self.nodes.len() < 4 => self.start_node(),
-            30 => self.stop_node(),
-            31 if self.mix.deaths => self.kill_node(),
-            32 | 33 if self.mix.breaks => {
-                if let Some(uid) = self.any_node() {
-                    let down_ms = if self.rng.bool() { 0 } else { self.rng.u64(..30_000) };
-                    self.break_link(&uid, down_ms, true);
-                }
-            }
-            34 if self.mix.outages && self.now_ms > self.last_outage_ms + 120_000 => self.break_store(),
-            35..38 if self.mix.backend_fails => {
-                let proxy = self.rng.usize(..usize::from(PROXIES));
-                let down_ms = if self.rng.bool() { self.rng.u64(..2_000) } else { self.rng.u64(..60_000) };
-                self.note(|| format!("backend {proxy} fails for {down_ms}"));
-                self.backend_down_until_ms[proxy] = self.now_ms + down_ms;
-            }
-            _ => {}
-        }
-    }
-
-    fn any_node(&mut self) -> Option<String> {
-        let uids: Vec<String> =
-            self.nodes.iter().filter(|(_, node)| !node.is_stopping).map(|(uid, _)| uid.clone()).collect();
-        self.rng.choice(uids)
-    }
-
-    fn join(&mut self) {
-        let Some(uid) = self.any_node() else { return };
-        self.next_id += 1;
-        let (channel, client) = (format!("c{}", self.rng.u32(..CHANNELS)), format!("k{}", self.next_id));
-        self.note(|| format!("{uid}: {client} joins {channel}"));
-        let renew_ms = self.now_ms + self.rng.u64(1_000..RENEW_MS + 1_000);
-        let node = self.nodes.get_mut(&uid).expect("alive");
-        node.clients.insert((channel.clone(), client.clone()), Client { renew_ms, is_in: false });
-        self.send(&uid, Command::Enter(partition_of(&channel), channel, client));
-    }
-
-    fn leave(&mut self) {
-        let Some(uid) = self.any_node() else { return };
-        let keys: Vec<_> = self.nodes[&uid].clients.keys().cloned().collect();
-        let Some((channel, client)) = self.rng.choice(keys) else { return };
-        self.note(|| format!("{uid}: {client} leaves {channel}"));
-        self.nodes.get_mut(&uid).expect("alive").clients.remove(&(channel.clone(), client.clone()));
-        self.send(&uid, Command::Exit(partition_of(&channel), channel, client));
-    }
-
-    fn start_node(&mut self) {
-        self.next_id += 1;
-        let (uid, seed) = (format!("n{}", self.next_id), self.rng.u64(..));
-        self.note(|| format!("{uid} starts"));
-        self.nodes.insert(uid.clone(), Node::new(&uid, seed, self.now_ms));
-        self.spread_rumour(..2_000);
-    }
-
-    fn stop_node(&mut self) {
-        let Some(uid) = self.any_node() else { return };
-        self.note(|| format!("{uid} stops"));
-        let node = self.nodes.get_mut(&uid).expect("alive");
-        node.is_stopping = true;
-        let clients: Vec<_> = std::mem::take(&mut node.clients).into_keys().collect();
-        let clock_ms = node.clock_ms(self.now_ms);
-        for (channel, client) in clients {
-            self.send(&uid, Command::Exit(partition_of(&channel), channel, client));
-        }
-        self.nodes.get_mut(&uid).expect("alive").workers.stop(clock_ms);
-        self.spread_rumour(..500);
-    }
-
-    fn kill_node(&mut self) {
-        let Some(uid) = self.any_node() else { return };
-        self.note(|| format!("{uid} dies"));
-        let mut node = self.nodes.remove(&uid).expect("alive");
-        node.link.break_off(self.now_ms, &mut self.rng);
-        for (_, command) in node.link.zombies {
-            self.carry_out(&uid, command);
-        }
-        self.deliveries.retain(|delivery| delivery.node != uid || delivery.arrives_ms.is_some());
-        self.spread_rumour(7_000..16_000);
-    }
-
-    fn spread_rumour(&mut self, after_ms: impl std::ops::RangeBounds<u64> + Clone) {
-        let count = self.nodes.values().filter(|node| !node.is_stopping).count() as u32;
-        let uids: Vec<String> = self.nodes.keys().cloned().collect();
-        for uid in uids {
-            let at_ms = self.now_ms + self.rng.u64(after_ms.clone());
-            self.rumours.push((at_ms, uid, count));
-        }
-    }
-
-    fn break_store(&mut self) {
-        let down_ms = match self.rng.u32(..3) {
-            0 => self.rng.u64(..10_000),
-            1 => self.rng.u64(..30_000),
-            _ => self.rng.u64(60_000..100_000),
-        };
-        self.note(|| format!("store down for {down_ms}"));
-        self.last_outage_ms = self.now_ms + down_ms;
-        self.store_down_until_ms = self.now_ms + down_ms;
-        let uids: Vec<String> = self.nodes.keys().cloned().collect();
-        for uid in uids {
-            self.break_link(&uid, down_ms, false);
-        }
-    }
-
-    fn break_link(&mut self, uid: &str, down_ms: u64, is_own: bool) {
-        self.note(|| format!("{uid}: link breaks for {down_ms}"));
-        let node = self.nodes.get_mut(uid).expect("alive");
-        let failed = node.link.break_off(self.now_ms, &mut self.rng);
-        // What was on its way to a store that is down is lost.
-        if !is_own {
-            node.link.zombies.clear();
-        }
-        node.link.down_until_ms = node.link.down_until_ms.max(self.now_ms + down_ms);
-        if is_own {
-            node.cut_off_ms = Some(self.now_ms + down_ms);
-        }
-        let clock_ms = node.clock_ms(self.now_ms);
-        for ticket in failed {
-            node.workers.answered(ticket, StateReply::Failed, clock_ms, &mut node.effects);
-        }
-        self.carry_effects(uid);
     }
 
     /// Until this time, event by event.
@@ -374,7 +214,7 @@ impl Sim {
         self.carry_effects(uid);
     }
 
-    fn send(&mut self, uid: &str, command: Command) {
+    pub(crate) fn send(&mut self, uid: &str, command: Command) {
         let Self { nodes, rng, now_ms, .. } = self;
         let node = nodes.get_mut(uid).expect("alive");
         if node.link.down_until_ms > *now_ms || self.store_down_until_ms > *now_ms {
@@ -387,7 +227,7 @@ impl Sim {
         node.link.send(command, *now_ms, rng);
     }
 
-    fn carry_effects(&mut self, uid: &str) {
+    pub(crate) fn carry_effects(&mut self, uid: &str) {
         loop {
             let effects = std::mem::take(&mut self.nodes.get_mut(uid).expect("alive").effects);
             if effects.is_empty() {
@@ -408,7 +248,7 @@ impl Sim {
     }
 
     /// What the store does.
-    fn carry_out(&mut self, uid: &str, command: Command) -> Option<StateReply> {
+    pub(crate) fn carry_out(&mut self, uid: &str, command: Command) -> Option<StateReply> {
         let now_ms = self.now_ms;
         match command {
             Command::Enter(partition, channel, client) => {
@@ -462,57 +302,13 @@ impl Sim {
         let is_there = self.joined().any(|(own, node)| own == channel && is_innocent(node));
         assert!(!is_there, "{channel} is called vacant and is not");
     }
-
-    fn notify(&mut self, uid: &str, number: u64, proxy: ProxyId, events: Vec<StateEvent>) {
-        let now_ms = self.now_ms;
-        self.note(|| format!("{uid}: tells {proxy:?} {number} {events:?}"));
-        let partition = partition_of(&events[0].channel);
-        assert!(events.len() <= 100 && events.iter().all(|event| partition_of(&event.channel) == partition));
-        assert!(events.iter().all(|event| proxy_of(&event.channel) == proxy), "the wrong backend");
-        for other in &self.deliveries {
-            let is_same = other.partition == partition && other.proxy == proxy && other.ends_ms > now_ms;
-            // A dead node's request may still be on its way to the backend.
-            assert!(!is_same || !self.nodes.contains_key(&other.node), "{uid} and {} tell at once", other.node);
-        }
-        let own = self.deliveries.iter().filter(|delivery| delivery.node == uid && delivery.proxy == proxy);
-        assert!(own.count() < STATE_DELIVERIES_MAX);
-        let takes_ms = match self.mix.backend_is_slow {
-            true => self.rng.u64(..1_500),
-            false => self.rng.u64(..20),
-        };
-        let is_down = self.backend_down_until_ms[usize::from(proxy.0)] > now_ms;
-        let arrives = !is_down || self.rng.u32(..4) == 0;
-        let ok = !is_down && takes_ms < TIMEOUT_MS;
-        let ends_ms = now_ms + if arrives || self.rng.bool() { takes_ms.min(TIMEOUT_MS) } else { TIMEOUT_MS };
-        // It has what it answers, and maybe what it does not.
-        let arrives_ms = arrives.then(|| now_ms + self.rng.u64(..=takes_ms.min(TIMEOUT_MS - 1)));
-        let node = uid.to_owned();
-        self.deliveries.push(Delivery { node, number, proxy, partition, arrives_ms, ends_ms, ok, events });
-    }
-
-    fn deliver(&mut self) {
-        let now_ms = self.now_ms;
-        for delivery in &mut self.deliveries {
-            if delivery.arrives_ms.take_if(|at_ms| *at_ms <= now_ms).is_some() {
-                self.judge.told(&delivery.events);
-            }
-        }
-        let over = |delivery: &mut Delivery| delivery.ends_ms <= now_ms && delivery.arrives_ms.is_none();
-        let over: Vec<Delivery> = self.deliveries.extract_if(.., over).collect();
-        for Delivery { node: uid, number, ok, .. } in over {
-            let Some(node) = self.nodes.get_mut(&uid) else { continue };
-            let clock_ms = node.clock_ms(now_ms);
-            node.workers.told(number, ok, clock_ms, &mut node.effects);
-            self.carry_effects(&uid);
-        }
-    }
 }
 
 pub(crate) fn partition_of(channel: &str) -> u32 {
     number_of(channel) % PARTITIONS
 }
 
-fn proxy_of(channel: &str) -> ProxyId {
+pub(crate) fn proxy_of(channel: &str) -> ProxyId {
     ProxyId((number_of(channel) / PARTITIONS) as u16 % PROXIES)
 }
 

@@ -19,13 +19,16 @@ pub(super) fn states(page: &mut Page, cores: &[&Snapshot]) {
     for (kind, outcome, value) in [
         ("occupied", "appended", sum(|s| s.state_appended)),
         ("occupied", "cancelled", sum(|s| s.state_cancelled)),
-        ("occupied", "dropped", sum(|s| s.state_dropped)),
         ("occupied", "delivered", stats.delivered[0]),
         ("vacated", "appended", stats.vacated),
-        ("vacated", "dropped", stats.dropped),
         ("vacated", "delivered", stats.delivered[1]),
     ] {
         page.sample(name, &[("type", kind), ("outcome", outcome)], value);
+    }
+    let name = "gyre_channel_state_events_dropped_total";
+    page.family(name, "counter", "Events that there was no room for in their queue.");
+    for (kind, value) in [("occupied", sum(|s| s.state_dropped)), ("vacated", stats.dropped)] {
+        page.sample(name, &[("type", kind)], value);
     }
     let help = "Batches of channel state events that their backend did not take; they are sent again.";
     page.single("gyre_channel_state_deliveries_failed_total", "counter", help, stats.failed);

@@ -198,11 +198,7 @@ impl Store {
         if dropped == 1
             && let Some(count) = self.dropped.note(now_ms)
         {
-            tracing::warn!(
-                partition,
-                count,
-                "too many channel state events wait for their backend; new ones are dropped"
-            );
+            tracing::warn!(partition, count, "a queue of channel state events is full; new ones are dropped");
         }
     }
 }
