@@ -129,11 +129,6 @@ impl Proxies {
         Ok(Self { list })
     }
 
-    /// The proxy of an id of the rules.
-    pub(crate) fn of(&self, id: ProxyId) -> Option<&Proxy> {
-        self.list.get(usize::from(id.0))
-    }
-
     /// The id of a proxy by its name; `default` stands for what is at a path.
     ///
     /// # Errors
@@ -293,7 +288,7 @@ mod tests {
         let proxies = Proxies::new(&config).unwrap();
         let rules = crate::settings::rules(&config, &proxies).unwrap();
         let of = rules.resolve("chat:1").unwrap().options.proxies;
-        let path = |id: Option<ProxyId>| proxies.of(id.unwrap()).unwrap().path.as_str();
+        let path = |id: Option<ProxyId>| proxies.list[usize::from(id.unwrap().0)].path.as_str();
         assert_eq!(path(of.subscribe), "channel.proxy.subscribe");
         assert_eq!(path(of.publish), "proxies \"a1\"");
         assert_eq!(of.sub_refresh, None);
