@@ -130,7 +130,7 @@ impl Sim {
     }
 
     /// Until this time, event by event.
-    fn run(&mut self, until_ms: u64) {
+    pub(crate) fn run(&mut self, until_ms: u64) {
         loop {
             let mut next_ms = self.nodes.values().map(Node::next_ms).min().unwrap_or(u64::MAX);
             for delivery in &self.deliveries {
