@@ -207,9 +207,10 @@ fn explain(error: Error) -> anyhow::Error {
     }
 }
 
-/// Parts of the configuration that only the engine can judge: patterns, keys, origins.
+/// Parts of the configuration that only their users can judge: patterns, keys, origins, certificates.
 fn engine_rules(config: &Config) -> anyhow::Result<gyre_engine::rules::Rules> {
     crate::settings::Origins::new(&config.client.allowed_origins).map_err(|what| anyhow!(what))?;
+    crate::settings::GrpcApiSettings::new(config)?;
     crate::settings::rules(config, &crate::settings::proxies::Proxies::new(config)?)
 }
 
