@@ -12,7 +12,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
 
 use super::redis::TlsOptions;
-use crate::config::types::{Config, Proxy as Written, Secret};
+use crate::config::types::{Config, Proxy as Written, Secret, Tls};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -140,18 +140,20 @@ impl Proxies {
         };
         match self.list.iter().position(|proxy| proxy.path == path) {
             Some(at) => Ok(ProxyId(at as u16)),
-            None => bail!("{path}: proxies are read at start; restart to use a new one"),
+            None => is_new(&path),
         }
     }
 
     /// Whether what this was made of is still what the operator wants.
     ///
     /// # Errors
-    /// A proxy is another one now.
+    /// A proxy is another one now, or was not there.
     pub(crate) fn check_unchanged(&self, now: &Self) -> anyhow::Result<()> {
         for proxy in &now.list {
-            if self.list.iter().any(|known| known.path == proxy.path && known != proxy) {
-                bail!("{}: proxies are read at start; restart to change one", proxy.path);
+            match self.list.iter().find(|known| known.path == proxy.path) {
+                Some(known) if known == proxy => {}
+                Some(_) => bail!("{}: proxies are read at start; restart to change one", proxy.path),
+                None => return is_new(&proxy.path),
             }
         }
         Ok(())
@@ -172,6 +174,10 @@ impl Proxies {
 
 fn named_path(name: &str) -> String {
     format!("proxies {name:?}")
+}
+
+fn is_new<T>(path: &str) -> anyhow::Result<T> {
+    bail!("{path}: proxies are read at start; restart to use a new one")
 }
 
 impl Proxy {
@@ -212,7 +218,7 @@ fn endpoint(path: &str, written: &Written) -> anyhow::Result<Endpoint> {
         }
         return Ok(Endpoint::Grpc {
             address: address.to_owned(),
-            tls: grpc.tls.enabled.then(|| TlsOptions::of(&grpc.tls)),
+            tls: encryption(path, "grpc.tls", &grpc.tls)?,
             credentials: (grpc.credentials_key.to_lowercase(), grpc.credentials_value.clone()),
             compression: grpc.compression,
             static_metadata: pairs(path, "grpc.static_metadata", &grpc.static_metadata)?,
@@ -245,10 +251,20 @@ fn endpoint(path: &str, written: &Written) -> anyhow::Result<Endpoint> {
     });
     Ok(Endpoint::Http {
         url: written.endpoint.clone(),
-        tls: http.tls.enabled.then(|| TlsOptions::of(&http.tls)),
+        tls: encryption(path, "http.tls", &http.tls)?,
         static_headers: pairs(path, "http.static_headers", &http.static_headers)?,
         transforms: transforms.collect(),
     })
+}
+
+/// The options, if TLS is on; read once here, so that what cannot be used is found before there is a node.
+fn encryption(path: &str, object: &str, written: &Tls) -> anyhow::Result<Option<TlsOptions>> {
+    if !written.enabled {
+        return Ok(None);
+    }
+    let options = TlsOptions::of(written);
+    options.client_config(object).map_err(|mistake| mistake.in_section(path))?;
+    Ok(Some(options))
 }
 
 fn pairs(path: &str, option: &str, written: &BTreeMap<String, Secret>) -> anyhow::Result<Vec<(String, Secret)>> {
@@ -308,6 +324,25 @@ mod tests {
         assert_eq!(error.to_string(), "rpc.proxy: proxies are read at start; restart to change one");
         let error = Proxies::default().id("", "rpc.proxy").unwrap_err();
         assert_eq!(error.to_string(), "rpc.proxy: proxies are read at start; restart to use a new one");
+        // Whether something uses it or not: whoever adds it will.
+        let error = started.check_unchanged(&Proxies::new(&config(&[NAMED])).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "proxies \"a1\": proxies are read at start; restart to use a new one");
+    }
+
+    /// `checkconfig` would pass what the node then does not start with.
+    #[test]
+    fn certificates_that_cannot_be_read() {
+        for (object, endpoint) in [("http", "https://a"), ("grpc", "grpc://a:1")] {
+            let of_proxy = |option: &str| format!("CENTRIFUGO_CLIENT_PROXY_CONNECT_{option}");
+            let tls = |option: &str| of_proxy(&format!("{}_TLS_{option}", object.to_uppercase()));
+            let (enabled, at) = (of_proxy("ENABLED"), of_proxy("ENDPOINT"));
+            let (tls_enabled, ca) = (tls("ENABLED"), tls("SERVER_CA_PEM"));
+            let mut variables = vec![(&*enabled, "true"), (&*at, endpoint), (&*ca, "/nowhere")];
+            assert!(Proxies::new(&config(&variables)).is_ok(), "TLS is off");
+            variables.push((&tls_enabled, "true"));
+            let error = Proxies::new(&config(&variables)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("client.proxy.connect.{object}.tls.server_ca_pem: ")), "{error}");
+        }
     }
 
     /// Found out at the start rather than by the first client.

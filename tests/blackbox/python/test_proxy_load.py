@@ -167,10 +167,18 @@ def test_server_side_work_goes_on_while_a_connect_waits(fresh):
                     assert offsets([wire.push()["pub"]]) == [1]
 
 
-def test_connections_that_wait_for_the_backend_count_as_stale_only_without_a_command():
-    # A slow backend would make clients that have asked look like those who never ask.
+def test_connections_that_wait_too_long_for_the_backend_are_stale():
+    # Whoever cannot be let in would be kept for as long as the backend is given.
     changes = {"client": {"stale_close_delay": "1s"}}
     with app("http", changes=lambda backend: merged(everything(backend, timeout="6s"), changes)) as made:
-        made.backend["connect"] = Late(2.5, result(user="42"))
+        made.backend["connect"] = Late(2, result(user="42"))
         with Wire(made.node) as wire:
-            assert "connect" in wire.call(within=5, connect={})
+            wire.send({"id": 1, "connect": {}})
+            assert wire.closed() == (3502, "stale")
+            made.backend.only("connect")
+        with Wire(made.node) as wire:
+            made.backend["connect"] = Late(0.3, result(user="43"))
+            assert "connect" in wire.call(connect={})
+        # The answer for the one who is gone lets nobody in.
+        time.sleep(1.2)
+        assert made.node.api("info")["nodes"][0]["num_clients"] == 0

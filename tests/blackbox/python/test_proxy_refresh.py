@@ -4,7 +4,7 @@ import contextlib
 import time
 
 from harness import Wire, eventually, token
-from harness.app import app
+from harness.app import app, over_http
 from harness.backend import HANG, Status, disconnect, error, result
 from harness.wire import attended
 
@@ -34,6 +34,7 @@ def test_I03_what_the_backend_is_asked(asking):
         assert len(asking.backend.calls("refresh", client=wire.client)) == 1
 
 
+@over_http
 def test_I03_connections_with_a_token(asking):
     # Whoever came with a token would be thrown out when it expires, although the backend would keep him.
     asking.backend["refresh"] = later()
@@ -47,6 +48,7 @@ def test_I03_connections_with_a_token(asking):
         assert wire.closed() == (3501, "bad request")
 
 
+@over_http
 def test_connections_that_do_not_expire(asking):
     # Idle connections would cost calls.
     with asking.wire() as wire:
@@ -74,6 +76,7 @@ def test_I03_expired(asking):
             assert len(asking.backend.calls("refresh", client=wire.client)) == 1, name
 
 
+@over_http
 def test_I03_again_and_again(asking):
     # The second deadline counts like the first.
     asking.backend["refresh"] = lambda call: result(expire_at=soon())
@@ -98,6 +101,7 @@ def test_I03_backend_fails(asking):
             assert len(asking.backend.calls("refresh", client=wire.client)) == 1
 
 
+@over_http
 def test_I03_backend_is_away(asking):
     # As above.
     with asking.wire(expire_at=soon()) as wire:
@@ -109,6 +113,7 @@ def test_I03_backend_is_away(asking):
         assert not asking.backend.calls("refresh")
 
 
+@over_http
 def test_info(asking, fresh):
     # Others would see a name that has changed since; or none, when the backend leaves it out.
     channel = fresh("presence")
@@ -139,6 +144,7 @@ def test_a_transform_loses_the_grace():
             wire.quiet(SOON_S + 2)
 
 
+@over_http
 def test_many_expire_at_once(asking):
     # All who came in the same second would be refreshed one after another, the last ones too late.
     asking.backend["refresh"] = later()

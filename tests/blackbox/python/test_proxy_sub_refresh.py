@@ -3,6 +3,7 @@
 import time
 
 from harness import channel_token, eventually
+from harness.app import over_http
 from harness.backend import HANG, disconnect, error, result
 
 SOON_S = 2
@@ -59,6 +60,7 @@ def test_I08_expired(asking, fresh):
         wire.quiet(1.2)
 
 
+@over_http
 def test_server_side_subscription_expired(asking, fresh):
     # What the application subscribed its user to would never end.
     channel = fresh("subrefresh")
@@ -69,6 +71,7 @@ def test_server_side_subscription_expired(asking, fresh):
         assert wire.closed(within=SOON_S + NOTICED_S) == (3006, "subscription expired")
 
 
+@over_http
 def test_server_side_subscription_prolonged(asking, fresh):
     # Users would be thrown out although the backend keeps them.
     channel = fresh("subrefresh")
@@ -80,6 +83,7 @@ def test_server_side_subscription_prolonged(asking, fresh):
         wire.quiet(2.5)
 
 
+@over_http
 def test_no_new_time_means_no_expiry(asking, fresh):
     # Opposite of what the refresh proxy does, as specified.
     channel = fresh("subrefresh")
@@ -93,6 +97,7 @@ def test_no_new_time_means_no_expiry(asking, fresh):
         asking.backend.only("sub_refresh", client=wire.client)
 
 
+@over_http
 def test_backend_fails(asking, fresh):
     # An outage of the backend would take away subscriptions.
     channels = {fresh("subrefresh"): answer for answer in (asking.backend.broken, HANG)}
@@ -108,6 +113,7 @@ def test_backend_fails(asking, fresh):
             assert asking.node.num_clients(channel) == 1
 
 
+@over_http
 def test_info(asking, fresh):
     # Others would see a role that has changed since.
     channel = fresh("subrefresh")
@@ -124,6 +130,7 @@ def test_info(asking, fresh):
         eventually(lambda: shown() == {"role": "new"}, within=SOON_S + NOTICED_S, what="the new info")
 
 
+@over_http
 def test_subscription_with_a_token(asking, fresh):
     # Whoever came with a token is the backend's business once it is over.
     channel = fresh("subrefresh")
@@ -135,6 +142,7 @@ def test_subscription_with_a_token(asking, fresh):
         assert pushed["unsubscribe"]["code"] == 2501
 
 
+@over_http
 def test_unsubscribed_while_the_backend_thinks(asking, fresh):
     # The end of an old subscription would end the new one of the same name.
     channel = fresh("subrefresh")

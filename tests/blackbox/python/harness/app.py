@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 
+import pytest
+
 from .backend import Backend
 from .grpc_backend import GrpcBackend
 from .node import BASE_CONFIG, Gyre, running
@@ -10,6 +12,8 @@ from .several import QUICK
 from .wire import Wire
 
 BACKENDS = {"http": Backend, "grpc": GrpcBackend}
+# For tests that wait for seconds for something in which the two do not differ.
+over_http = pytest.mark.parametrize("asking_node", ["http"], indirect=True)
 # What the timeout of all proxies is unless a test says otherwise: long for a laden machine, short for a test.
 TIMEOUT = "2s"
 KEPT = {"history_size": 100, "history_ttl": "300s"}

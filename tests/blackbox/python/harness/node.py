@@ -31,6 +31,8 @@ LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 START_WITHIN_S = 10
 STOP_WITHIN_S = 15
+# Read when gRPC is imported, by other files: what it does in a child between fork and exec ends the child now and then.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 
 def free_port():
