@@ -146,7 +146,8 @@ fn start_cores(
         let (store, user_status) = (store.clone(), user_status.clone());
         let seed = u64::from_ne_bytes(seed);
         let start = move || {
-            let make = move |driver| CoreHandler::new(id, settings, admission, driver, port, store, user_status, seed);
+            let make =
+                move |driver| CoreHandler::new(id, settings, admission, driver, port, (store, user_status), seed);
             gyre_io::spawn_core(options, make).map_err(anyhow::Error::from)
         };
         let started = match &*layout.core_cpus(core) {

@@ -134,7 +134,7 @@ impl Node {
             let (settings, admission) = (Arc::clone(&settings), Arc::clone(&admission));
             let (to_see, is_over) = (Arc::clone(&seen), Arc::clone(&is_over));
             let make = move |driver: Rc<RefCell<Driver>>| {
-                let handler = CoreHandler::new(id, settings, admission, driver, port, None, None, 1);
+                let handler = CoreHandler::new(id, settings, admission, driver, port, (None, None), 1);
                 Watching { handler, seen: to_see, is_over }
             };
             Watched { handle: gyre_io::spawn_core(options, make).unwrap(), sleeper, seen }

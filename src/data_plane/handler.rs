@@ -55,8 +55,7 @@ impl CoreHandler {
         admission: Arc<Admission>,
         driver: Rc<RefCell<Driver>>,
         port: Port<Parcel>,
-        store: Option<StoreOptions>,
-        user_status: Option<UserStatusOptions>,
+        (store, user_status): (Option<StoreOptions>, Option<UserStatusOptions>),
         seed: u64,
     ) -> Self {
         let engine = Engine::new(EngineOptions {

@@ -25,7 +25,7 @@ def opened(count, open_one):
 @pytest.mark.parametrize("kind", ["http", "grpc"])
 def test_slow_backend_delays_nobody_else(kind, fresh):
     # One slow page of the application would stop the chat.
-    changes = {"client": {"ping_interval": "1s", "pong_timeout": "900ms"}}
+    changes = {"client": {"ping_interval": "2s", "pong_timeout": "1.9s"}}
     with app(kind, changes=lambda backend: merged(everything(backend, timeout="20s"), changes)) as made:
         channel = fresh("open")
         made.backend["connect"] = result(user="slow")

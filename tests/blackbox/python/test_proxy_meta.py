@@ -1,5 +1,6 @@
 """What follows a connection through its calls: meta, the encoding of payloads, and what SDKs see of proxies."""
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -102,6 +103,9 @@ async def protobuf_client(node):
         yield client
     finally:
         await client.disconnect()
+        # Whoever stops the node here reads no more, and the node would wait for the end of the connection.
+        while node.api("info")["nodes"][0]["num_clients"]:
+            await asyncio.sleep(0.02)
 
 
 async def test_I05_sdk_with_both_encodings(asking, fresh, encoding):

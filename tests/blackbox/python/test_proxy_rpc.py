@@ -127,15 +127,15 @@ def test_pongs_while_a_call_hangs():
     with app(
         "http",
         changes=lambda backend: merged(
-            everything(backend, timeout="8s"), {"client": {"ping_interval": "1s", "pong_timeout": "800ms"}}
+            everything(backend, timeout="8s"), {"client": {"ping_interval": "1s", "pong_timeout": "900ms"}}
         ),
     ) as made:
-        made.backend["rpc"] = Late(5, result(data="slow"))
+        made.backend["rpc"] = Late(3, result(data="slow"))
         with made.wire() as wire:
             wire.send({"id": 9, "rpc": {"method": "m"}})
             # Pings are answered while it waits, see Wire.next.
             assert wire.reply(9, within=8)["rpc"] == {"data": "slow"}
-            wire.quiet(2.5)
+            wire.quiet(1.2)
         # Whoever does not answer is still found out while the call hangs.
         with made.wire() as wire:
             wire.answer_pings = False
