@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use gyre_bench::{compare, floor, instructions, million, redis};
+use gyre_bench::{backend, compare, floor, instructions, million, redis};
 
 /// As in the product: its allocations are part of what is measured.
 #[global_allocator]
@@ -29,6 +29,8 @@ enum Tool {
     Million(million::Options),
     /// Measure nodes over a Redis of their own: publish, resubscribe, presence, latency, memory
     Redis(redis::Options),
+    /// Measure what asking and telling the application's backend costs: connects, calls, channel state
+    Backend(backend::Options),
     /// The receiving process of `floor`
     #[command(hide = true)]
     Drain(floor::DrainOptions),
@@ -48,6 +50,7 @@ fn main() -> anyhow::Result<()> {
         Tool::Compare(options) => compare::run(&options),
         Tool::Million(options) => million::run(&options),
         Tool::Redis(options) => redis::run(&options),
+        Tool::Backend(options) => backend::run(&options),
         Tool::Floor(options) => floor::run(&options),
         Tool::Drain(options) => floor::drain(&options),
         Tool::Case { name, rounds } => instructions::run_case(&name, rounds),

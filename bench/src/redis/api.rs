@@ -8,13 +8,13 @@ use anyhow::{Context, Result, ensure};
 
 use super::node::API_KEY;
 
-pub(super) struct Api {
+pub(crate) struct Api {
     reader: BufReader<TcpStream>,
     port: u16,
 }
 
 impl Api {
-    pub(super) fn connect(port: u16) -> Result<Self> {
+    pub(crate) fn connect(port: u16) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).context("cannot connect to the server API")?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         stream.set_nodelay(true)?;
@@ -22,7 +22,7 @@ impl Api {
     }
 
     /// The same data into all channels.
-    pub(super) fn broadcast(&mut self, channels: &[String]) -> Result<()> {
+    pub(crate) fn broadcast(&mut self, channels: &[String]) -> Result<()> {
         let body = serde_json::json!({ "channels": channels, "data": { "n": 1 } }).to_string();
         let answer = self.call("broadcast", &body)?;
         ensure!(!answer.contains("\"error\""), "broadcast: {answer:.200}");

@@ -22,11 +22,11 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Between two looks at all clients.
 const PUMP_INTERVAL: Duration = Duration::from_secs(2);
 
-pub(super) struct Crowd {
+pub(crate) struct Crowd {
     clients: Vec<Client>,
 }
 
-struct Client {
+pub(crate) struct Client {
     stream: TcpStream,
     incoming: Vec<u8>,
     /// Bytes of `incoming` that were read as frames.
@@ -53,13 +53,13 @@ struct Push<'a> {
 }
 
 impl Crowd {
-    pub(super) fn connect(port: u16, count: usize) -> Result<Self> {
+    pub(crate) fn connect(port: u16, count: usize) -> Result<Self> {
         let clients = (0..count).map(|_| Client::connect(port)).collect::<Result<_>>();
         Ok(Self { clients: clients.context("cannot connect a client")? })
     }
 
     /// Each of some clients subscribes to the channels with these numbers; `name` gets client and number.
-    pub(super) fn subscribe(
+    pub(crate) fn subscribe(
         &mut self,
         bench: &Bench,
         clients: Range<usize>,
@@ -82,12 +82,12 @@ impl Crowd {
     }
 
     /// Takes in what there is, without waiting, and answers pings. `published` gets the channel of each publication.
-    pub(super) fn pump(&mut self, mut published: impl FnMut(&str)) -> Result<()> {
+    pub(crate) fn pump(&mut self, mut published: impl FnMut(&str)) -> Result<()> {
         self.clients.iter_mut().try_for_each(|client| client.pump(&mut published))
     }
 
     /// Listens for a while.
-    pub(super) fn rest(&mut self, bench: &Bench, time: Duration) -> Result<()> {
+    pub(crate) fn rest(&mut self, bench: &Bench, time: Duration) -> Result<()> {
         let deadline = Instant::now() + time;
         loop {
             bench.go_on()?;
@@ -102,15 +102,16 @@ impl Crowd {
 }
 
 impl Client {
-    fn connect(port: u16) -> Result<Self> {
+    pub(crate) fn connect(port: u16) -> Result<Self> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
-        write!(
-            stream,
+        // In one piece: the node is not to pay for a request that comes in crumbs.
+        let request = format!(
             "GET /connection/websocket HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n\
              Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: Z3lyZS1iZW5jaC1jbGllbg==\r\n\r\n"
-        )?;
+        );
+        stream.write_all(request.as_bytes())?;
         let mut client = Self { stream, incoming: Vec::new(), taken: 0, next_id: 1 };
         let head = loop {
             if let Some(end) = client.incoming.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -126,7 +127,7 @@ impl Client {
         Ok(client)
     }
 
-    fn subscribe(&mut self, channels: &[String]) -> Result<()> {
+    pub(crate) fn subscribe(&mut self, channels: &[String]) -> Result<()> {
         let mut commands = String::new();
         for channel in channels {
             self.next_id += 1;
@@ -135,6 +136,13 @@ impl Client {
         }
         self.send(commands.trim_end())?;
         self.confirm(channels.len())
+    }
+
+    /// Calls a method, and waits for its answer.
+    pub(crate) fn call(&mut self, method: &str) -> Result<()> {
+        self.next_id += 1;
+        self.send(&format!("{{\"id\":{},\"rpc\":{{\"method\":\"{method}\",\"data\":{{}}}}}}", self.next_id))?;
+        self.confirm(1)
     }
 
     /// Waits for so many replies.
@@ -147,7 +155,7 @@ impl Client {
         Ok(())
     }
 
-    fn pump(&mut self, published: &mut impl FnMut(&str)) -> Result<()> {
+    pub(crate) fn pump(&mut self, published: &mut impl FnMut(&str)) -> Result<()> {
         self.stream.set_nonblocking(true)?;
         let received = loop {
             match self.receive() {

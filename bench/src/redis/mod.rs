@@ -5,16 +5,16 @@
 //! misses its goal is shown, and is no failure: only what could not be measured is.
 
 mod api;
-mod clients;
+pub(crate) mod clients;
 mod latency;
 mod memory;
-mod node;
+pub(crate) mod node;
 mod presence;
 mod publish;
-mod resp;
+pub(crate) mod resp;
 mod resubscribe;
-mod server;
-mod table;
+pub(crate) mod server;
+pub(crate) mod table;
 
 use std::fs;
 use std::net::TcpListener;
@@ -91,7 +91,6 @@ const PARTS: [(Part, Measure); 5] = [
 
 /// Runs what was asked for and prints the table.
 pub fn run(options: &Options) -> Result<()> {
-    fs::create_dir_all(&options.out).with_context(|| format!("cannot create {}", options.out.display()))?;
     let mut bench = Bench::new(options)?;
     let (started, before) = (Instant::now(), Machine::now()?);
     let mut table = Table::default();
@@ -101,29 +100,19 @@ pub fn run(options: &Options) -> Result<()> {
             measure(&mut bench, &mut table).with_context(|| format!("{part:?}"))?;
         }
     }
-    let stolen = Machine::now()?.stolen_since(&before) * 100.0;
-    let text = format!(
-        "{}\n{}; {:.0} s, of which the hypervisor took {stolen:.1} %.\n",
-        table.markdown(),
-        bench.placement(),
-        started.elapsed().as_secs_f64()
-    );
-    let path = options.out.join("report.md");
-    fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("\n{text}");
-    Ok(())
+    bench.report(&table, started, &before)
 }
 
 /// What all parts have in common.
-struct Bench {
-    gyre: PathBuf,
-    out: PathBuf,
-    rounds: u32,
-    short: bool,
-    cores: u32,
-    redis_cpu: Option<usize>,
-    node_cpu: Option<usize>,
-    load_cpu: Option<usize>,
+pub(crate) struct Bench {
+    pub(crate) gyre: PathBuf,
+    pub(crate) out: PathBuf,
+    pub(crate) rounds: u32,
+    pub(crate) short: bool,
+    pub(crate) cores: u32,
+    pub(crate) redis_cpu: Option<usize>,
+    pub(crate) node_cpu: Option<usize>,
+    pub(crate) load_cpu: Option<usize>,
     next_port: u16,
     /// Somebody wants it to end.
     stop: Arc<AtomicBool>,
@@ -134,25 +123,39 @@ const FIRST_PORT: u16 = 18_600;
 
 impl Bench {
     fn new(options: &Options) -> Result<Self> {
-        let stop = Arc::default();
-        signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))?;
         Ok(Self {
-            gyre: options.gyre.clone().unwrap_or_else(|| beside("gyre")),
-            out: options.out.clone(),
             rounds: options.rounds,
             short: options.short,
             cores: options.cores,
             redis_cpu: options.redis_cpu,
             node_cpu: options.node_cpu,
             load_cpu: options.load_cpu,
+            ..Self::plain(options.gyre.clone(), &options.out)?
+        })
+    }
+
+    /// One round of nodes with one core, on any CPU. Without a path the server is the one beside this program.
+    pub(crate) fn plain(gyre: Option<PathBuf>, out: &Path) -> Result<Self> {
+        fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+        let stop = Arc::default();
+        signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))?;
+        Ok(Self {
+            gyre: gyre.unwrap_or_else(|| beside("gyre")),
+            out: out.to_owned(),
+            rounds: 1,
+            short: false,
+            cores: 1,
+            redis_cpu: None,
+            node_cpu: None,
+            load_cpu: None,
             next_port: FIRST_PORT,
             stop,
         })
     }
 
     /// `whole`, or a hundredth of it, but at least `least`.
-    fn size(&self, whole: usize, least: usize) -> usize {
+    pub(crate) fn size(&self, whole: usize, least: usize) -> usize {
         if self.short { (whole / 100).max(least) } else { whole }
     }
 
@@ -162,12 +165,12 @@ impl Bench {
     }
 
     /// To be called wherever something is waited for: what was started ends on the way out.
-    fn go_on(&self) -> Result<()> {
+    pub(crate) fn go_on(&self) -> Result<()> {
         ensure!(!self.stop.load(Ordering::Relaxed), "interrupted");
         Ok(())
     }
 
-    fn free_port(&mut self) -> Result<u16> {
+    pub(crate) fn free_port(&mut self) -> Result<u16> {
         loop {
             let port = self.next_port;
             self.next_port = port.checked_add(1).context("no port is free")?;
@@ -197,6 +200,21 @@ impl Bench {
             println!("  {name}: the generator was saturated: rates are lower bounds, latencies upper ones");
         }
         Ok(record)
+    }
+
+    /// Writes the table and shows it.
+    pub(crate) fn report(&self, table: &Table, started: Instant, before: &Machine) -> Result<()> {
+        let stolen = Machine::now()?.stolen_since(before) * 100.0;
+        let text = format!(
+            "{}\n{}; {:.0} s, of which the hypervisor took {stolen:.1} %.\n",
+            table.markdown(),
+            self.placement(),
+            started.elapsed().as_secs_f64()
+        );
+        let path = self.out.join("report.md");
+        fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("\n{text}");
+        Ok(())
     }
 
     fn placement(&self) -> String {

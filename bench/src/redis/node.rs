@@ -13,24 +13,29 @@ use crate::compare::plan::Server;
 use crate::compare::server::Running;
 use crate::cpu;
 
-pub(super) const API_KEY: &str = "bench";
+pub(crate) const API_KEY: &str = "bench";
 /// Starts the name of every key.
-pub(super) const PREFIX: &str = "bench";
+pub(crate) const PREFIX: &str = "bench";
 /// Publications that a history holds, and for how many seconds.
-pub(super) const HISTORY: (usize, usize) = (100, 60);
+pub(crate) const HISTORY: (usize, usize) = (100, 60);
 
-pub(super) struct Node {
+pub(crate) struct Node {
     running: Running,
-    pub(super) port: u16,
+    pub(crate) port: u16,
 }
 
 impl Node {
     /// Starts one over a Redis, or with all in its own memory.
-    pub(super) fn start(bench: &mut Bench, redis: Option<&Redis>) -> Result<Self> {
+    pub(crate) fn start(bench: &mut Bench, redis: Option<&Redis>) -> Result<Self> {
+        let interval_s = bench.presence_interval_s();
+        Self::with(bench, |port| configuration(port, redis.map(|redis| redis.port), interval_s))
+    }
+
+    /// Starts one with a configuration for its port.
+    pub(crate) fn with(bench: &mut Bench, configuration: impl FnOnce(u16) -> String) -> Result<Self> {
         let port = bench.free_port()?;
         let config = bench.out.join(format!("node-{port}.toml"));
-        fs::write(&config, configuration(port, redis.map(|redis| redis.port), bench.presence_interval_s()))
-            .with_context(|| format!("cannot write {}", config.display()))?;
+        fs::write(&config, configuration(port)).with_context(|| format!("cannot write {}", config.display()))?;
         let server = Server {
             name: format!("node-{port}"),
             command: vec![bench.gyre.display().to_string(), "--config".to_owned(), config.display().to_string()],
@@ -45,24 +50,24 @@ impl Node {
         Ok(Self { running, port })
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.running.pid()
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("ws://127.0.0.1:{}/connection/websocket", self.port)
     }
 
-    pub(super) fn api_url(&self) -> String {
+    pub(crate) fn api_url(&self) -> String {
         format!("http://127.0.0.1:{}/api", self.port)
     }
 
     /// CPU seconds so far.
-    pub(super) fn cpu_s(&self) -> Result<f64> {
+    pub(crate) fn cpu_s(&self) -> Result<f64> {
         Ok(cpu::of_process(self.pid())?.as_secs_f64())
     }
 
-    pub(super) fn resident_bytes(&self) -> Result<u64> {
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
         cpu::resident_bytes(self.pid())
     }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 /// A reply; an error is the `Err` of who reads it.
 #[derive(Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Nil,
     Int(i64),
     Text(Vec<u8>),
@@ -18,7 +18,7 @@ pub(super) enum Value {
 }
 
 impl Value {
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             Self::Int(number) => number.to_string(),
@@ -27,37 +27,37 @@ impl Value {
     }
 }
 
-pub(super) struct Resp {
+pub(crate) struct Resp {
     reader: BufReader<TcpStream>,
 }
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Resp {
-    pub(super) fn connect(port: u16) -> Result<Self> {
+    pub(crate) fn connect(port: u16) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).context("cannot connect to redis")?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
         Ok(Self { reader: BufReader::new(stream) })
     }
 
-    pub(super) fn ask(&mut self, arguments: &[&str]) -> Result<Value> {
+    pub(crate) fn ask(&mut self, arguments: &[&str]) -> Result<Value> {
         self.send(&encode(arguments))?;
         self.read().with_context(|| format!("redis: {}", arguments[0]))
     }
 
     /// Sends what was encoded before.
-    pub(super) fn send(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<()> {
         Ok(self.reader.get_mut().write_all(bytes)?)
     }
 
-    pub(super) fn read(&mut self) -> Result<Value> {
+    pub(crate) fn read(&mut self) -> Result<Value> {
         read(&mut self.reader)
     }
 }
 
 /// A command as Redis takes it.
-pub(super) fn encode(arguments: &[&str]) -> Vec<u8> {
+pub(crate) fn encode(arguments: &[&str]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", arguments.len()).into_bytes();
     for argument in arguments {
         bytes.extend_from_slice(format!("${}\r\n{argument}\r\n", argument.len()).as_bytes());

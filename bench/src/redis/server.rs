@@ -19,13 +19,13 @@ use crate::cpu;
 
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) struct Redis {
+pub(crate) struct Redis {
     child: Child,
-    pub(super) port: u16,
+    pub(crate) port: u16,
 }
 
 impl Redis {
-    pub(super) fn start(bench: &mut Bench) -> Result<Self> {
+    pub(crate) fn start(bench: &mut Bench) -> Result<Self> {
         let port = bench.free_port()?;
         let log = bench.out.join(format!("redis-{port}.log"));
         let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -48,17 +48,17 @@ impl Redis {
         Ok(redis)
     }
 
-    pub(super) fn client(&self) -> Result<Resp> {
+    pub(crate) fn client(&self) -> Result<Resp> {
         Resp::connect(self.port)
     }
 
     /// CPU time so far.
-    pub(super) fn cpu(&self) -> Result<Duration> {
+    pub(crate) fn cpu(&self) -> Result<Duration> {
         cpu::of_process(self.child.id())
     }
 
     /// Calls of a command so far, as Redis counts them.
-    pub(super) fn calls(&self, command: &str) -> Result<u64> {
+    pub(crate) fn calls(&self, command: &str) -> Result<u64> {
         let text = self.client()?.ask(&["INFO", "commandstats"])?.text();
         let key = format!("cmdstat_{command}:calls=");
         let rest = text.lines().find_map(|line| line.strip_prefix(&*key));
@@ -66,7 +66,7 @@ impl Redis {
     }
 
     /// Requests per second that redis-benchmark reaches with a command.
-    pub(super) fn benchmark(&self, bench: &Bench, plan: Benchmark, command: &[&str]) -> Result<f64> {
+    pub(crate) fn benchmark(&self, bench: &Bench, plan: Benchmark, command: &[&str]) -> Result<f64> {
         let mut benchmark = Command::new("redis-benchmark");
         benchmark.args(["-p", &self.port.to_string(), "-n", &plan.requests.to_string(), "--csv"]);
         benchmark.args(["-c", &plan.connections.to_string(), "-P", &plan.pipeline.to_string()]).args(command);
@@ -90,10 +90,10 @@ impl Drop for Redis {
 
 /// How much redis-benchmark has to do, and how.
 #[derive(Clone, Copy)]
-pub(super) struct Benchmark {
-    pub(super) requests: usize,
-    pub(super) connections: usize,
-    pub(super) pipeline: usize,
+pub(crate) struct Benchmark {
+    pub(crate) requests: usize,
+    pub(crate) connections: usize,
+    pub(crate) pipeline: usize,
 }
 
 /// The second column of the last line.

@@ -5,23 +5,23 @@ use std::fmt::Write;
 use crate::stats::Spread;
 
 #[derive(Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     rows: Vec<Row>,
 }
 
 /// One figure. Without values it is left out.
-pub(super) struct Row {
-    pub(super) what: String,
-    pub(super) unit: &'static str,
-    pub(super) values: Vec<f64>,
+pub(crate) struct Row {
+    pub(crate) what: String,
+    pub(crate) unit: &'static str,
+    pub(crate) values: Vec<f64>,
     /// What it is held against: its name and values.
-    pub(super) reference: Option<(&'static str, Vec<f64>)>,
-    pub(super) goal: Goal,
+    pub(crate) reference: Option<(&'static str, Vec<f64>)>,
+    pub(crate) goal: Goal,
 }
 
 /// What the medians have to be.
 #[derive(Clone, Copy)]
-pub(super) enum Goal {
+pub(crate) enum Goal {
     None,
     /// The figure.
     AtMost(f64),
@@ -31,12 +31,12 @@ pub(super) enum Goal {
 
 impl Table {
     /// Adds a row and shows it.
-    pub(super) fn add(&mut self, row: Row) {
+    pub(crate) fn add(&mut self, row: Row) {
         println!("  {}", row.line().trim_matches(['|', ' ']));
         self.rows.push(row);
     }
 
-    pub(super) fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let mut text = String::from("| figure | Gyre | reference | ratio | goal |\n|---|---:|---:|---:|---|\n");
         for row in &self.rows {
             // Writing to a string does not fail.
