@@ -30,7 +30,7 @@ def test_I03_what_the_backend_is_asked(asking):
         asking.backend.wait("refresh", client=wire.client)
         assert asking.backend.only("refresh").fields == asking.about(wire)
         # Prolonged for long, without a word to the client.
-        wire.quiet(SOON_S + 0.5)
+        wire.quiet(1.2)
         assert len(asking.backend.calls("refresh", client=wire.client)) == 1
 
 
@@ -96,7 +96,7 @@ def test_I03_backend_fails(asking):
     with asking.wire("broken", expire_at=soon()) as broken, asking.wire("hangs", expire_at=soon()) as hangs:
         # Beyond the deadline, the timeout, and what a client has to refresh itself.
         with attended(broken, hangs):
-            time.sleep(SOON_S + 4)
+            time.sleep(SOON_S + 3.2)
         for wire in (broken, hangs):
             assert len(asking.backend.calls("refresh", client=wire.client)) == 1
 
@@ -136,12 +136,10 @@ def test_a_transform_loses_the_grace():
     # As specified: a status that means something is an answer, and it is no prolongation.
     transforms = [{"status_code": 503, "to_error": {"code": 1503, "message": "later"}}]
     with app("http", http={"status_to_code_transforms": transforms}) as made:
-        made.backend["refresh"] = Status(503)
-        with made.wire(expire_at=soon()) as wire:
+        made.backend["refresh"] = lambda call: Status(int(call.fields["user"]))
+        with made.wire("503", expire_at=soon()) as wire, made.wire("500", expire_at=soon()) as other:
             assert wire.closed(within=SOON_S + NOTICED_S) == (3005, "connection expired")
-        made.backend["refresh"] = Status(500)
-        with made.wire(expire_at=soon()) as wire:
-            wire.quiet(SOON_S + 2)
+            other.quiet(1.2)
 
 
 @over_http

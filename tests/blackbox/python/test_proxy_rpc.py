@@ -4,7 +4,7 @@ import base64
 import time
 
 import pytest
-from harness import Wire, running
+from harness import Closed, Wire, running
 from harness.app import App, app, everything
 from harness.backend import HANG, Backend, Late, disconnect, error, result
 from harness.node import merged
@@ -131,16 +131,19 @@ def test_pongs_while_a_call_hangs():
         ),
     ) as made:
         made.backend["rpc"] = Late(3, result(data="slow"))
-        with made.wire() as wire:
-            wire.send({"id": 9, "rpc": {"method": "m"}})
+        with made.wire() as wire, made.wire() as silent:
+            silent.answer_pings = False
+            for each in (wire, silent):
+                each.send({"id": 9, "rpc": {"method": "m"}})
             # Pings are answered while it waits, see Wire.next.
             assert wire.reply(9, within=8)["rpc"] == {"data": "slow"}
             wire.quiet(1.2)
-        # Whoever does not answer is still found out while the call hangs.
-        with made.wire() as wire:
-            wire.answer_pings = False
-            wire.send({"id": 9, "rpc": {"method": "m"}})
-            assert wire.closed(within=5)[0] == 3012
+            # Whoever does not answer was found out while the call hung: there are pings, and no reply.
+            got = []
+            with pytest.raises(Closed) as end:
+                while True:
+                    got.append(silent.next())
+            assert end.value.code == 3012 and got and not any(got)
 
 
 def test_many_calls_of_one_client(asking):

@@ -29,7 +29,7 @@ def test_I08_what_the_backend_is_asked(asking, fresh):
         assert "ttl" not in got and "expires" not in got
         call = asking.backend.wait("sub_refresh", client=wire.client, within=SOON_S + NOTICED_S)[0]
         assert call.fields == {**asking.about(wire), "channel": channel}
-        wire.quiet(3)
+        wire.quiet(1.5)
         asking.backend.only("sub_refresh", client=wire.client)
         wire.send({"id": 9, "sub_refresh": {"channel": channel, "token": channel_token(channel)}})
         assert wire.closed() == (3501, "bad request")
@@ -80,7 +80,7 @@ def test_server_side_subscription_prolonged(asking, fresh):
         asking.node.api("subscribe", user="42", channel=channel, expire_at=soon())
         wire.push("subscribe")
         asking.backend.wait("sub_refresh", client=wire.client, within=SOON_S + NOTICED_S)
-        wire.quiet(2.5)
+        wire.quiet(1.5)
 
 
 @over_http
@@ -93,7 +93,7 @@ def test_no_new_time_means_no_expiry(asking, fresh):
         wire.subscribe(channel)
         asking.backend.wait("sub_refresh", client=wire.client, within=SOON_S + NOTICED_S)
         asking.backend["sub_refresh"] = result(expired=True)
-        wire.quiet(3.5)
+        wire.quiet(2)
         asking.backend.only("sub_refresh", client=wire.client)
 
 
@@ -107,7 +107,8 @@ def test_backend_fails(asking, fresh):
         for channel in channels:
             wire.subscribe(channel)
         asking.backend.wait("sub_refresh", 2, client=wire.client, within=SOON_S + NOTICED_S + 3)
-        wire.quiet(4)
+        # The timeout, and a tick after it.
+        wire.quiet(3.2)
         for channel in channels:
             asking.backend.only("sub_refresh", channel=channel)
             assert asking.node.num_clients(channel) == 1
@@ -156,5 +157,5 @@ def test_unsubscribed_while_the_backend_thinks(asking, fresh):
         wire.subscribe(channel)
         asking.backend["sub_refresh"] = {}
         asking.backend.release()
-        wire.quiet(2.5)
+        wire.quiet(1.5)
         assert asking.node.num_clients(channel) == 1
