@@ -46,8 +46,11 @@ def test_M09_M26_backend_fails_for_a_while(fresh):
             times = [event["time_ms"] for event in told.events]
             assert times == sorted(times) and times[0] < (began + 1.5) * 1000, "when it was queued, not when it was told"
             eventually(lambda: node.metric(LAG) == 0, within=5, what="no lag")
-            assert len(node.complaints()) <= 3, "once per streak"
-            node.wait_log("state", level="warn")
+            node.wait_log("channel state events are delivered again", level="info", within=12)
+            warnings = node.logs("warn")
+            assert len([entry for entry in warnings if "channel state" in entry["message"]]) == 1, "once per streak"
+            # What the backend says, for each failure here: they are more than a second apart from the fourth on.
+            assert len(node.complaints()) <= len(attempts) + 1
 
 
 @pytest.mark.parametrize(
@@ -166,31 +169,39 @@ def test_all_nodes_gone_for_a_while(fresh):
                 assert told.kinds(again) == "occupied"
 
 
-@pytest.mark.parametrize("how", ["killed", "paused"])
-def test_M24_redis_is_away(fresh, how):
+def test_M24_redis_is_away(fresh):
     # All channels would be told vacated and occupied again because Redis was away, not the clients.
-    with RedisServer(keep=True) as server, told_by(2, server.address) as ((one, other), told), contextlib.ExitStack() as stack:
-        wires = [stack.enter_context(Wire.connected(node, str(n))) for n, node in enumerate((one, other))]
+    with contextlib.ExitStack() as stack:
+        # Two installations at the same time: one loses its connections, the other waits for answers.
+        killed, paused = [stack.enter_context(RedisServer(keep=True)) for _ in range(2)]
+        places = [stack.enter_context(told_by(2, server.address, cores=(1, 1))) for server in (killed, paused)]
+        wires = [[stack.enter_context(Wire.connected(node)) for node in nodes] for nodes, _ in places]
         channels = [fresh("chat") for _ in range(20)]
-        subscribe_all(wires[0], channels[:10])
-        subscribe_all(wires[1], channels[10:])
-        for channel in channels:
-            told.expect(channel, "occupied")
+        for (_, told), (one, other) in zip(places, wires, strict=True):
+            subscribe_all(one, channels[:10])
+            subscribe_all(other, channels[10:])
+            for channel in channels:
+                told.expect(channel, "occupied")
         # Shorter than entries live, then longer than both that and the hand-over of a lease.
         for away_s in (1.5, 17):
-            (server.kill if how == "killed" else server.pause)()
-            with attended(*wires):
+            killed.kill()
+            paused.pause()
+            with attended(*wires[0], *wires[1]):
                 time.sleep(away_s)
-                (server.start if how == "killed" else server.resume)()
+                killed.start()
+                paused.resume()
                 time.sleep(6)
-        assert {told.kinds(channel) for channel in channels} == {"occupied"}
+        for _, told in places:
+            assert {told.kinds(channel) for channel in channels} == {"occupied"}
         # And it goes on.
-        fresh_one = fresh("chat")
-        eventually(lambda: "subscribe" in wires[0].call(subscribe={"channel": fresh_one}), within=5)
-        told.expect(fresh_one, "occupied", within=10)
-        subscribe_all(wires[0], channels[:10], "unsubscribe")
-        for channel in channels[:10]:
-            told.expect(channel, "occupied vacated", within=30)
+        for (_, told), (one, _) in zip(places, wires, strict=True):
+            late = fresh("chat")
+            eventually(lambda wire=one, c=late: "subscribe" in wire.call(subscribe={"channel": c}), within=5)
+            told.expect(late, "occupied", within=10)
+            subscribe_all(one, channels[:10], "unsubscribe")
+        for _, told in places:
+            for channel in channels[:10]:
+                told.expect(channel, "occupied vacated", within=30)
 
 
 def test_redis_forgets(fresh):
