@@ -35,7 +35,8 @@ if redis.call('PTTL', lease_key) * 3 < life_ms * 2 then
   redis.call('PEXPIRE', lease_key, life_ms)
 end
 
-local ticked_ms = tonumber(redis.call('GET', tick_key) or -1)
+-- What is no number is somebody else's making: there has been none.
+local ticked_ms = tonumber(redis.call('GET', tick_key) or -1) or -1
 local live, pending = {}, {}
 if ticked_ms < 0 or age_max_ms < 0 or now_ms - ticked_ms <= age_max_ms then
   -- A clock that was set back is no reason to be silent until it has caught up.

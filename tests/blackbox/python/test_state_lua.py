@@ -452,6 +452,13 @@ def test_ticks(part):
     assert part.step()[0] == part.now, "the clock was set back"
 
 
+def test_a_tick_that_is_none(part):
+    # A mistake of an operator at one key would stop the events of a partition for ever.
+    part.client.set(part.tick, "junk")
+    assert part.step()[0] == -1
+    assert part.after(5).step()[0] == part.now - 5, "noted again"
+
+
 def test_after_an_outage_entries_are_left_alone(part):
     # Redis comes back after a minute: all channels would be told as vacated and occupied though nobody has left.
     part.add("c1", "a")
