@@ -20,6 +20,7 @@ use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::backends::Backends;
@@ -123,9 +124,7 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
     start()?;
     let (asked, mut api_calls) = unbounded_channel();
     let (stop_api, api_stops) = oneshot::channel();
-    if let Some(grpc_api) = grpc_api {
-        grpc_api.start(asked.clone(), api_stops)?;
-    }
+    let api = grpc_api.map(|grpc_api| grpc_api.start(asked.clone(), api_stops)).transpose()?;
     let mut stop_api = Some(stop_api);
     let mut deadline: Option<Instant> = None;
     let mut last_word_until = None;
@@ -135,46 +134,47 @@ async fn serve(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<(
         while let Ok((core, answer)) = answers.try_recv() {
             control.tell(core, answer);
         }
+        while let Ok(call) = api_calls.try_recv() {
+            control.ask_core(call);
+        }
         control.turn();
         control.count_nodes();
         control.port.flush();
-        if deadline.is_some() && control.drained >= usize::from(control.settings.cores) {
+        if deadline.is_some() && control.drained >= usize::from(control.settings.cores) && control.api_calls.is_idle() {
             let has_left = control.nodes.as_ref().is_none_or(Nodes::has_left);
+            // Replies are on their way out until it has ended.
+            let has_told = api.as_ref().is_none_or(JoinHandle::is_finished);
             let until = *last_word_until.get_or_insert_with(|| Instant::now() + LAST_WORD);
-            if has_left || Instant::now() >= until {
+            if has_left && has_told || Instant::now() >= until {
                 return Ok(End::Drained);
             }
         }
-        if more || !sleeper.prepare_sleep() {
-            tokio::task::yield_now().await;
-            continue;
-        }
+        // Cores that say something all the time must not keep signals and everybody else waiting.
+        let is_busy = more || !sleeper.prepare_sleep();
         let end = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
         let mut stop = false;
         tokio::select! {
-            ready = bell.readable() => {
+            () = tokio::task::yield_now(), if is_busy => {}
+            ready = bell.readable(), if !is_busy => {
                 ready?;
                 // Drained by whoever reads first; a later look finds it empty and waits.
                 let _ = bell.try_read(&mut [0; 8]);
             }
-            () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            () = tokio::time::sleep(LOOK_INTERVAL), if !is_busy => {}
             () = tokio::time::sleep_until(end), if deadline.is_some() => return Ok(End::TimedOut),
             Some(Found { shard, servers }) = found.recv() => {
                 control.tell_cores(|| FromControl::Servers { shard, servers: Arc::clone(&servers) });
             }
             // The others that are there follow in the next round.
             Some((core, answer)) = answers.recv() => control.tell(core, answer),
-            Some(call) = api_calls.recv() => {
-                control.ask_core(call);
-                while let Ok(call) = api_calls.try_recv() {
-                    control.ask_core(call);
-                }
-            }
+            Some(call) = api_calls.recv() => control.ask_core(call),
             _ = hangup.recv() => control.reload(&*reload),
             _ = interrupt.recv() => stop = true,
             _ = terminate.recv() => stop = true,
         }
-        sleeper.awake();
+        if !is_busy {
+            sleeper.awake();
+        }
         if stop && deadline.is_none() {
             tracing::info!("shutting down ...");
             deadline = Some(Instant::now() + shutdown_timeout);

@@ -23,6 +23,11 @@ impl Calls {
         ((number % u64::from(cores)) as usize, FromControl::Api { number, call: Box::new(asked.call) })
     }
 
+    /// Whether every call has been carried out.
+    pub(in crate::control_plane) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// A core has carried a call out. Whoever asked may have gone.
     pub(in crate::control_plane) fn answered(&mut self, number: u64, reply: ApiReply) {
         if let Some(waiting) = self.waiting.remove(&number) {

@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tonic::codec::CompressionEncoding;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
@@ -44,11 +45,16 @@ pub(crate) struct GrpcApi {
 }
 
 impl GrpcApi {
-    /// Serves until `stop` comes or is dropped; calls that are under way then still get their replies.
+    /// Serves until `stop` comes or is dropped; calls that are under way then still get their replies, before the task
+    /// that is returned ends.
     ///
     /// # Errors
     /// TLS options or a listener that cannot be used.
-    pub(super) fn start(self, calls: UnboundedSender<Asked>, stop: oneshot::Receiver<()>) -> anyhow::Result<()> {
+    pub(super) fn start(
+        self,
+        calls: UnboundedSender<Asked>,
+        stop: oneshot::Receiver<()>,
+    ) -> anyhow::Result<JoinHandle<()>> {
         let Self { listener, settings } = self;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -77,13 +83,12 @@ impl GrpcApi {
             router = router.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?);
         }
         tracing::info!("serving gRPC API on {address}");
-        tokio::spawn(async move {
+        Ok(tokio::spawn(async move {
             let stopped = async { stop.await.unwrap_or_default() };
             if let Err(error) = router.serve_with_incoming_shutdown(incoming, stopped).await {
                 tracing::error!(%error, "the gRPC API has ended");
             }
-        });
-        Ok(())
+        }))
     }
 }
 
