@@ -36,7 +36,7 @@ pub(super) fn connect(response: ConnectResponse) -> Outcome {
         let subs = result.subs.into_iter().map(|(channel, options)| {
             let answer = SubscribeAnswer {
                 expire_at_s: options.expire_at,
-                info: decoded("b64info", options.info, &options.b64info)?,
+                info: own(decoded("b64info", options.info, &options.b64info)?),
                 data: decoded("b64data", options.data, &options.b64data)?,
                 overrides: overrides(options.r#override.unwrap_or_default()),
                 cache_recover: options.cache_recover,
@@ -50,7 +50,7 @@ pub(super) fn connect(response: ConnectResponse) -> Outcome {
             info: decoded("b64info", result.info, &result.b64info)?,
             data: decoded("b64data", result.data, &result.b64data)?,
             channels: result.channels,
-            meta: result.meta,
+            meta: own(result.meta),
         }))
     })
 }
@@ -61,7 +61,7 @@ pub(super) fn refresh(response: RefreshResponse) -> Outcome {
             is_expired: result.expired,
             expire_at_s: result.expire_at,
             info: given(decoded("b64info", result.info, &result.b64info)?),
-            meta: given(result.meta),
+            meta: given(own(result.meta)),
         }))
     })
 }
@@ -70,7 +70,7 @@ pub(super) fn subscribe(response: SubscribeResponse) -> Outcome {
     outcome(response.disconnect, response.error, response.result, |result| {
         Ok(BackendResult::Subscribe(SubscribeAnswer {
             expire_at_s: result.expire_at,
-            info: decoded("b64info", result.info, &result.b64info)?,
+            info: own(decoded("b64info", result.info, &result.b64info)?),
             data: decoded("b64data", result.data, &result.b64data)?,
             overrides: overrides(result.r#override.unwrap_or_default()),
             cache_recover: false,
@@ -86,7 +86,7 @@ pub(super) fn publish(response: PublishResponse) -> Outcome {
             false => result.data,
         };
         Ok(BackendResult::Publish(PublishAnswer {
-            data: given(data),
+            data: given(own(data)),
             skip_history: result.skip_history,
             tags: result.tags,
             idempotency_key: result.idempotency_key,
@@ -108,7 +108,7 @@ pub(super) fn sub_refresh(response: SubRefreshResponse) -> Outcome {
         Ok(BackendResult::SubRefresh(SubRefreshAnswer {
             is_expired: result.expired,
             expire_at_s: result.expire_at,
-            info: given(decoded("b64info", result.info, &result.b64info)?),
+            info: given(own(decoded("b64info", result.info, &result.b64info)?)),
         }))
     })
 }
@@ -160,6 +160,12 @@ fn decoded(name: &'static str, plain: Bytes, base64: &str) -> Result<Bytes, Fail
         text => STANDARD.decode(text),
     };
     decoded.map(Bytes::from).map_err(|_| Failure::Base64(name))
+}
+
+/// What a session or a channel keeps for long: over gRPC it is a part of the buffer that the whole answer was read into, at
+/// least 8 KiB, which would live as long.
+fn own(bytes: Bytes) -> Bytes {
+    Bytes::copy_from_slice(&bytes)
 }
 
 fn given(bytes: Bytes) -> Option<Bytes> {

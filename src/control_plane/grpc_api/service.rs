@@ -1,5 +1,6 @@
 //! The methods of the gRPC service: each is a command on its way to a core, and its reply in the shape of the method.
 
+use bytes::Bytes;
 use gyre_proto::api::{self, Command, Reply};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -26,7 +27,11 @@ type Answer<T> = Result<Response<T>, Status>;
 
 impl Service {
     /// What a core says to a call.
-    async fn ask(&self, call: ApiCall) -> Result<ApiReply, Status> {
+    async fn ask(&self, mut call: ApiCall) -> Result<ApiReply, Status> {
+        match &mut call {
+            ApiCall::One(command) => own(command),
+            ApiCall::Batch(batch) => batch.commands.iter_mut().flatten().for_each(own),
+        }
         let (reply, answer) = oneshot::channel();
         let _ = self.calls.send(Asked { call, reply });
         answer.await.map_err(|_| Status::unavailable("shutting down"))
@@ -51,6 +56,18 @@ impl Service {
             None => Ok(Response::new(response(None, result(reply).map(|result| *result)))),
         }
     }
+}
+
+/// Takes what channels and sessions keep for long out of the buffer that the whole call was read into, at least 8 KiB: one
+/// publication in a history would keep all of a batch in memory.
+fn own(command: &mut Command) {
+    let Command { publish, broadcast, subscribe, .. } = command;
+    let kept = [
+        publish.as_mut().map(|request| &mut request.data),
+        broadcast.as_mut().map(|request| &mut request.data),
+        subscribe.as_mut().map(|request| &mut request.info),
+    ];
+    kept.into_iter().flatten().for_each(|bytes| *bytes = Bytes::copy_from_slice(bytes));
 }
 
 fn asks_transport_mode(metadata: &MetadataMap) -> bool {
@@ -168,5 +185,50 @@ impl services::centrifugo_api_server::CentrifugoApi for Service {
             |delete_user_status| Command { delete_user_status: Some(delete_user_status), ..Command::default() };
         let response = |error, result| api::DeleteUserStatusResponse { error, result };
         self.method(request, command, |reply| reply.delete_user_status, response).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gyre_proto::api::{BatchRequest, BroadcastRequest, PublishRequest, SubscribeRequest};
+    use prost::Message as _;
+
+    /// A history of a hundred small publications would keep a hundred large batches in memory.
+    #[tokio::test]
+    async fn what_is_kept_is_no_part_of_what_was_read() {
+        let publish = Command {
+            publish: Some(Box::new(PublishRequest { data: "publish".into(), ..Default::default() })),
+            ..Default::default()
+        };
+        let broadcast = Command {
+            broadcast: Some(Box::new(BroadcastRequest { data: "broadcast".into(), ..Default::default() })),
+            ..Default::default()
+        };
+        let subscribe = Command {
+            subscribe: Some(Box::new(SubscribeRequest { info: "subscribe".into(), ..Default::default() })),
+            ..Default::default()
+        };
+        let request = BatchRequest { commands: vec![publish, broadcast, subscribe], parallel: false };
+        let read = Bytes::from(request.encode_to_vec());
+        let (calls, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let service = Service { calls, is_transport_mode: false };
+        let batch = BatchRequest::decode(read.clone()).expect("a batch");
+        let answer = service.ask(ApiCall::Batch(batch.into()));
+        let core = async {
+            let Some(Asked { call: ApiCall::Batch(batch), .. }) = asked.recv().await else { panic!("a batch") };
+            batch
+        };
+        let (_, batch) = tokio::join!(answer, core);
+        let commands: Vec<Command> = batch.commands.into_iter().flatten().collect();
+        let kept = [
+            &commands[0].publish.as_ref().expect("a publish").data,
+            &commands[1].broadcast.as_ref().expect("a broadcast").data,
+            &commands[2].subscribe.as_ref().expect("a subscribe").info,
+        ];
+        for (bytes, text) in kept.into_iter().zip(["publish", "broadcast", "subscribe"]) {
+            assert_eq!(bytes, text);
+            assert!(!read.as_ptr_range().contains(&bytes.as_ptr()), "{text} is a part of what was read");
+        }
     }
 }

@@ -137,3 +137,32 @@ fn bad_answers_are_failures() {
     }
     assert!(read(connect_request(), r#"{"result":{"subs":{"a":{"b64info":"-"}}}}"#).is_err());
 }
+
+/// Each session with meta would keep the whole answer in memory for as long as it lives: 8 GiB of a million.
+#[test]
+fn what_is_kept_is_no_part_of_the_answer() {
+    use prost::Message as _;
+    let is_own = |read: &Bytes, kept: &Bytes| !kept.is_empty() && !read.as_ptr_range().contains(&kept.as_ptr());
+    let options = SubscribeOptions { info: "info".into(), ..Default::default() };
+    let subs = BTreeMap::from([("a".to_owned(), options)]);
+    let result = Some(ConnectResult { meta: "meta".into(), subs, ..Default::default() });
+    let read = Bytes::from(ConnectResponse { result, ..Default::default() }.encode_to_vec());
+    let reply = connect(ConnectResponse::decode(read.clone()).unwrap()).unwrap();
+    let BackendReply::Result(reply) = reply else { panic!("{reply:?}") };
+    let BackendResult::Connect(answer) = *reply else { panic!("{reply:?}") };
+    assert!(is_own(&read, &answer.meta) && is_own(&read, &answer.subs["a"].info));
+
+    let result = Some(SubscribeResult { info: "info".into(), ..Default::default() });
+    let read = Bytes::from(SubscribeResponse { result, ..Default::default() }.encode_to_vec());
+    let reply = subscribe(SubscribeResponse::decode(read.clone()).unwrap()).unwrap();
+    let BackendReply::Result(reply) = reply else { panic!("{reply:?}") };
+    let BackendResult::Subscribe(answer) = *reply else { panic!("{reply:?}") };
+    assert!(is_own(&read, &answer.info));
+
+    let result = Some(PublishResult { data: "data".into(), ..Default::default() });
+    let read = Bytes::from(PublishResponse { result, ..Default::default() }.encode_to_vec());
+    let reply = publish(PublishResponse::decode(read.clone()).unwrap()).unwrap();
+    let BackendReply::Result(reply) = reply else { panic!("{reply:?}") };
+    let BackendResult::Publish(answer) = *reply else { panic!("{reply:?}") };
+    assert!(is_own(&read, &answer.data.expect("data")));
+}
