@@ -52,6 +52,10 @@ fn only_the_latest_is_handed_over() {
         a < {"id":9,"unsubscribe":{}}
         a > {"id":10,"subscribe":{"channel":"cache:x"}}
         a < {"id":10,"subscribe":{"recoverable":true,"epoch":"E1","offset":8,"positioned":true}}
+        a > {"id":11,"unsubscribe":{"channel":"cache:x"}}
+        a < {"id":11,"unsubscribe":{}}
+        a > {"id":12,"subscribe":{"channel":"cache:x","recover":true,"offset":18446744073709551615,"epoch":"E1"}}
+        a < {"id":12,"subscribe":{"recoverable":true,"epoch":"E1","publications":[{"data":{"n":8},"offset":8}],"recovered":true,"offset":18446744073709551615,"positioned":true,"was_recovering":true}}
     "#,
     );
 }

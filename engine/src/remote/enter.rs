@@ -267,7 +267,7 @@ fn joined_on<'a>(
     let recovered = position.recover.as_ref().is_some_and(|from| {
         let is_same_epoch = from.epoch.is_empty() || *from.epoch == *top.epoch.as_str();
         let reaches_top = match (publications.first(), publications.last()) {
-            (Some(first), Some(last)) => first.offset == from.offset + 1 && last.offset == top.offset,
+            (Some(first), Some(last)) => from.offset.checked_add(1) == Some(first.offset) && last.offset == top.offset,
             _ => from.offset == top.offset,
         };
         is_same_epoch && reaches_top
@@ -282,7 +282,7 @@ fn joined_on<'a>(
         if at.offset <= top.offset {
             continue;
         }
-        if at.offset != top.offset + 1 {
+        if at.offset - 1 != top.offset {
             return None;
         }
         top = *at;
