@@ -50,6 +50,20 @@ impl Context {
     pub(crate) fn set_emulated(&mut self, emulated: Vec<(Box<str>, Box<str>)>) {
         Arc::make_mut(self.headers.get_or_insert_default()).emulated = emulated;
     }
+
+    fn take_question(&mut self, seq: u32) -> Option<About> {
+        let at = self.questions.iter().position(|it| it.seq == seq)?;
+        let about = self.questions.swap_remove(at).about;
+        // Asked once in hours; what it took must not stay until then.
+        if self.questions.is_empty() {
+            self.questions = Vec::new();
+        }
+        Some(about)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.headers.is_none() && self.meta.is_empty() && self.questions.is_empty()
+    }
 }
 
 impl Session {
@@ -74,9 +88,9 @@ impl Session {
     }
 
     fn take_question(&mut self, seq: u32) -> Option<About> {
-        let questions = &mut self.context.as_mut()?.questions;
-        let at = questions.iter().position(|it| it.seq == seq)?;
-        Some(questions.swap_remove(at).about)
+        let about = self.context.as_mut()?.take_question(seq);
+        self.context.take_if(|context| context.is_empty());
+        about
     }
 
     fn as_backends_see_it(&self) -> BackendClient {
@@ -159,5 +173,23 @@ impl Engine {
             work => debug_assert!(false, "no backend was asked for {work:?}"),
         }
         self.resume(conn, parked, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A million connections that were prolonged once would keep a hundred megabytes for it.
+    #[test]
+    fn what_was_asked_leaves_nothing_behind() {
+        let question = |seq| Question { seq, about: About::Connection };
+        let mut context = Context { questions: vec![question(1), question(2)], ..Context::default() };
+        assert_eq!((context.take_question(3), context.take_question(1)), (None, Some(About::Connection)));
+        assert!(!context.is_empty());
+        assert_eq!(context.take_question(2), Some(About::Connection));
+        assert!(context.is_empty() && context.questions.capacity() == 0);
+        context.meta = Bytes::from_static(b"{}");
+        assert!(!context.is_empty(), "meta stays");
     }
 }
