@@ -691,18 +691,19 @@ def play(part, dice):
     return all_told
 
 
-@pytest.mark.parametrize("protocol", [2, 3])
-def test_random_lives(server, fresh, protocol):
+# The protocol only changes what answers look like.
+@pytest.mark.parametrize(("protocol", "seeds"), [(2, 150), (3, 30)])
+def test_random_lives(server, fresh, protocol, seeds):
     # A sequence that nobody has thought of would leave a channel announced for ever, or announce it twice.
     client = server.client(protocol=protocol)
     told = 0
-    for seed in range(150):
+    for seed in range(seeds):
         part = Partition(client, fresh())
         try:
             told += len(play(part, random.Random(seed)))
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
-    assert told > 300, "too little happens"
+    assert told > 2 * seeds, "too little happens"
 
 
 # ---- the scripts as such
