@@ -24,6 +24,7 @@ pub(super) struct Pace {
 pub(super) struct Done {
     /// From when each was due until it was done, ascending.
     latencies: Vec<Duration>,
+    /// Until the last was done; the caller may notice it later.
     pub(super) elapsed: Duration,
 }
 
@@ -42,7 +43,7 @@ impl Pace {
     ) -> Result<Done> {
         let (start, step) = (Instant::now() + Duration::from_millis(20), clients.len());
         let one = &one;
-        let alone = move |client: &mut C, first: usize| -> Result<Vec<Duration>> {
+        let alone = move |client: &mut C, first: usize| -> Result<(Vec<Duration>, Duration)> {
             let mut latencies = Vec::with_capacity(self.count() / step + 1);
             for number in (first..self.count()).step_by(step) {
                 bench.go_on()?;
@@ -51,23 +52,24 @@ impl Pace {
                 one(client, number)?;
                 latencies.push(due.elapsed());
             }
-            Ok(latencies)
+            Ok((latencies, start.elapsed()))
         };
-        let latencies = thread::scope(|threads| -> Result<Vec<Duration>> {
+        let done = thread::scope(|threads| -> Result<Done> {
             let of_client = |(first, client)| threads.spawn(move || alone(client, first));
             let running: Vec<_> = clients.iter_mut().enumerate().map(of_client).collect();
             while !running.iter().all(thread::ScopedJoinHandle::is_finished) {
                 thread::sleep(LOOK_INTERVAL.min(self.time / 10));
                 look(start.elapsed())?;
             }
-            let mut all = Vec::with_capacity(self.count());
+            let mut done = Done { latencies: Vec::with_capacity(self.count()), elapsed: Duration::ZERO };
             for thread in running {
-                all.extend(thread.join().map_err(|_| anyhow!("a client panicked"))??);
+                let (latencies, elapsed) = thread.join().map_err(|_| anyhow!("a client panicked"))??;
+                done.latencies.extend(latencies);
+                done.elapsed = done.elapsed.max(elapsed);
             }
-            all.sort_unstable();
-            Ok(all)
+            done.latencies.sort_unstable();
+            Ok(done)
         })?;
-        let done = Done { elapsed: start.elapsed(), latencies };
         if done.elapsed > self.time.mul_f64(1.05) + Duration::from_secs(1) {
             println!("  it took {:.1} s instead of {:.1} s", done.elapsed.as_secs_f64(), self.time.as_secs_f64());
         }
