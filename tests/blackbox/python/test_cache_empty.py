@@ -159,10 +159,9 @@ def test_published_all_the_time_meanwhile(cache, fresh):
         backend["cache_empty"] = fill
         with Wire.connected(nodes[1]) as wire:
             got = wire.subscribe(channel, recover=True)
-            time.sleep(0.1)
+            eventually(lambda sent=sent: len(sent) > 5)
             over.set()
             seen = [each["offset"] for each in got.get("publications", [])]
-            eventually(lambda sent=sent: len(sent) > 5)
             last = nodes[0].api("history", channel=channel)["offset"]
             while not seen or seen[-1] < last:
                 seen.append(wire.push()["pub"]["offset"])
