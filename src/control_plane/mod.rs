@@ -89,7 +89,10 @@ pub(crate) fn finds() -> (Tell, Finds) {
 pub(crate) fn run(options: ControlOptions, start: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<End> {
     // Calls to backends are tasks that share what only this thread has.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    runtime.block_on(serve(options, start))
+    let end = runtime.block_on(serve(options, start));
+    // A name that is being looked up may take longer than all the rest.
+    runtime.shutdown_background();
+    end
 }
 
 struct Control {

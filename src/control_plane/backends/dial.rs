@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower::{BoxError, Service};
 
+use super::names::Names;
 use crate::limits::BACKEND_DEAD_S;
 use crate::settings::proxies::Proxy;
 use crate::settings::redis::TlsOptions;
@@ -58,14 +59,14 @@ impl Tls {
 /// Makes connections.
 #[derive(Clone)]
 pub(super) struct Dial {
-    tcp: HttpConnector,
+    tcp: HttpConnector<Names>,
     /// `None` = cannot be spoken.
     tls: Option<Tls>,
 }
 
 impl Dial {
     pub(super) fn new(tls: Option<Tls>) -> Self {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Names::new());
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_keepalive(Some(KEEPALIVE));

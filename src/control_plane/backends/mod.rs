@@ -12,6 +12,7 @@ mod headers;
 mod http;
 mod joined;
 pub(super) mod metrics;
+mod names;
 mod request;
 mod trouble;
 
