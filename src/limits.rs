@@ -74,6 +74,10 @@ pub(crate) const BACKEND_REDIRECTS_MAX: usize = 10;
 /// At most one log line of a kind about a proxy in this time, in ms.
 pub(crate) const BACKEND_LOG_MS: u64 = 1000;
 
+/// A TLS handshake with the gRPC API that takes so many seconds is given up, or connections that never say a word would take
+/// the process' files. As long as the HTTP server waits for a request's head.
+pub(crate) const GRPC_HANDSHAKE_S: u64 = 10;
+
 /// Users of one call about their status: a quarter of the commands that may wait for Redis on a connection, so that a few such
 /// calls at a time do not push others out.
 pub(crate) const STATUS_USERS_MAX: usize = 16 * 1024;

@@ -25,6 +25,7 @@ use tonic::{Request, Status};
 use tower::util::MapResponseLayer;
 
 use crate::data_plane::{ApiCall, ApiReply};
+use crate::limits::GRPC_HANDSHAKE_S;
 use crate::settings::GrpcApiSettings;
 pub(super) use calls::Calls;
 use service::{Service, services};
@@ -61,7 +62,8 @@ impl GrpcApi {
         let incoming = TcpIncoming::from(TcpListener::from_std(listener)?).with_nodelay(Some(true));
         let mut server = Server::builder().tcp_keepalive(Some(Duration::from_secs(60)));
         if let Some(tls) = &settings.tls {
-            let mut config = ServerTlsConfig::new().identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem));
+            let identity = Identity::from_pem(&tls.cert_pem, &tls.key_pem);
+            let mut config = ServerTlsConfig::new().identity(identity).timeout(Duration::from_secs(GRPC_HANDSHAKE_S));
             if let Some(client_ca_pem) = &tls.client_ca_pem {
                 config = config.client_ca_root(Certificate::from_pem(client_ca_pem));
             }

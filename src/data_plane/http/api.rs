@@ -126,7 +126,11 @@ pub(super) async fn answer(
             json(StatusCode::OK, Bytes::from(body))
         }
         Err(Failure::Undecodable) => {
-            tracing::error!(?endpoint, "server API call with an undecodable body");
+            let method = match endpoint {
+                Endpoint::Method(name) => name,
+                Endpoint::Legacy => "",
+            };
+            tracing::error!(method, "server API call with an undecodable body");
             text(StatusCode::BAD_REQUEST, "Bad Request\n")
         }
         Err(Failure::ShuttingDown) => text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable\n"),
