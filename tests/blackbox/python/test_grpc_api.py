@@ -96,6 +96,18 @@ def test_H20_batch(api):
         assert replies[2]["history"]["offset"] >= 0
 
 
+def test_N11_user_status(server):
+    # Backends that use stubs would have to speak HTTP for this alone.
+    with served({"user_status": {"enabled": True, "redis": {"address": server.address}}}) as (_, port):
+        stub = Stub(port)
+        assert stub("UpdateUserStatus", users=["42"], state="busy") == {"result": {}}
+        known, unknown = stub("GetUserStatus", users=["42", "zz"])["result"]["statuses"]
+        assert known.pop("active") > 0 and known == {"user": "42", "state": "busy"}
+        assert unknown == {"user": "zz"}
+        assert stub("DeleteUserStatus", users=["42"]) == {"result": {}}
+        assert stub("GetUserStatus", users=["42"])["result"]["statuses"] == [{"user": "42"}]
+
+
 def test_payloads_are_bytes(api):
     # Binary data would be refused or changed on its way.
     _, stub = api

@@ -692,7 +692,7 @@ def play(part, dice):
 
 
 # The protocol only changes what answers look like.
-@pytest.mark.parametrize(("protocol", "seeds"), [(2, 150), (3, 30)])
+@pytest.mark.parametrize(("protocol", "seeds"), [(2, 240), (3, 60)])
 def test_random_lives(server, fresh, protocol, seeds):
     # A sequence that nobody has thought of would leave a channel announced for ever, or announce it twice.
     client = server.client(protocol=protocol)
