@@ -117,8 +117,10 @@ pub enum BackendEvent {
 /// What came of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BackendReply {
-    /// Unreachable, too slow, too busy, or not understood; logged already.
+    /// Unreachable, too slow, or not understood; logged already.
     Failed,
+    /// Not asked: too many calls wait for this backend; logged already.
+    Busy,
     /// The client is to be closed.
     Disconnect(Disconnect),
     /// The command is to be answered with an error.

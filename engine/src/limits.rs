@@ -1,5 +1,7 @@
 //! Every bound of the engine, with its reason. A bound that an operator may change is in `rules` instead.
 
+use std::ops::RangeInclusive;
+
 /// Cores of one node. An interest mask is one `u128` per encoding, so that a channel needs no allocation for it.
 pub const CORES_MAX: usize = 128;
 
@@ -40,6 +42,10 @@ pub const EXPIRY_MAX_S: i64 = 365 * 24 * 3600;
 
 /// How long a connection or a subscription goes on whose backend cannot be asked, in seconds (proxies.md 4.2, 4.5).
 pub const PROLONGED_UNASKED_S: i64 = 60;
+
+/// The same when there was no room for the call, in seconds, drawn: very many connections that expire at one moment must not come
+/// back at one moment, a minute later, again and again.
+pub const PROLONGED_BUSY_S: RangeInclusive<i64> = 2..=20;
 
 /// Publications of one channel remembered for subscribers whose position is being read from the store. A read takes about
 /// a millisecond; one that is overtaken by more than these is repeated.

@@ -9,7 +9,7 @@ use crate::asking::About;
 use crate::backend::{BackendEvent, BackendReply, BackendResult, ProxyId};
 use crate::engine::Engine;
 use crate::hub::{ChannelId, flag};
-use crate::limits::{EXPIRY_MAX_S, PROLONGED_UNASKED_S};
+use crate::limits::{EXPIRY_MAX_S, PROLONGED_BUSY_S, PROLONGED_UNASKED_S};
 use crate::outlet::Outlet;
 
 impl Engine {
@@ -34,6 +34,7 @@ impl Engine {
         let now_s = self.now.unix_s();
         let (expire_at_s, info, meta) = match reply {
             BackendReply::Failed => (now_s + PROLONGED_UNASKED_S, None, None),
+            BackendReply::Busy => (now_s + self.rng.i64(PROLONGED_BUSY_S), None, None),
             BackendReply::Result(result) => match *result {
                 BackendResult::Refresh(answer) if !answer.is_expired && answer.expire_at_s > now_s => {
                     (answer.expire_at_s.min(now_s + EXPIRY_MAX_S), answer.info, answer.meta)
@@ -103,6 +104,7 @@ impl Engine {
         let now_s = self.now.unix_s();
         let (expire_at_s, info) = match reply {
             BackendReply::Failed => (now_s + PROLONGED_UNASKED_S, None),
+            BackendReply::Busy => (now_s + self.rng.i64(PROLONGED_BUSY_S), None),
             BackendReply::Result(result) => match *result {
                 BackendResult::SubRefresh(answer)
                     if !answer.is_expired && (answer.expire_at_s <= 0 || answer.expire_at_s > now_s) =>

@@ -65,7 +65,7 @@ impl Engine {
         match reply {
             BackendReply::Disconnect(why) => self.disconnect(conn, &why, out),
             BackendReply::Error(error) => self.reply_application_error(conn, id, what, error, out),
-            BackendReply::Failed | BackendReply::NoResult | BackendReply::Result(_) => {
+            BackendReply::Failed | BackendReply::Busy | BackendReply::NoResult | BackendReply::Result(_) => {
                 self.refuse(conn, id, what, Error::INTERNAL, out);
             }
         }

@@ -167,6 +167,10 @@ fn the_backend_prolongs_connections() {
         wait 59s
         wait 1s
         ? a 1 refresh by 42 meta {"m":2}
+        answer a busy
+        wait 1s
+        wait 19s
+        ? a 1 refresh by 42 meta {"m":2}
         answer a go-on-silently
         wait 20s
         ? a 1 refresh by 42 meta {"m":2}

@@ -86,7 +86,7 @@ impl Engine {
                 BackendResult::Connect(answer) => self.credentials_of_answer(answer, request),
                 _ => Err(Refusal::Error(Error::INTERNAL)),
             },
-            BackendReply::Failed => Err(Refusal::Error(Error::INTERNAL)),
+            BackendReply::Failed | BackendReply::Busy => Err(Refusal::Error(Error::INTERNAL)),
             BackendReply::Disconnect(why) => Err(Refusal::Disconnect(why)),
             BackendReply::Error(error) => return self.refuse_connect_as_told(conn, id, error, out),
         };

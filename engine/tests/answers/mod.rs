@@ -65,6 +65,7 @@ pub(crate) fn backend(name: &str, now_s: i64) -> BackendReply {
     let prolonged = |answer: SubRefreshAnswer| result(BackendResult::SubRefresh(answer));
     match name {
         "failed" => BackendReply::Failed,
+        "busy" => BackendReply::Busy,
         "none" => BackendReply::NoResult,
         "disconnect" => BackendReply::Disconnect(Disconnect { code: 4501, reason: "go away".into() }),
         "error" => BackendReply::Error(BackendError { code: 1000, message: "no luck".to_owned(), temporary: true }),

@@ -121,8 +121,9 @@ impl Sim {
     fn refresh_reply(&mut self, conn: Option<&mut Conn>, is_overdue: bool) -> BackendReply {
         let now_s = self.world.now.unix_s();
         let refreshed = |answer| BackendReply::Result(Box::new(BackendResult::Refresh(answer)));
-        let (is_end, reply) = match self.rng.u32(..if is_overdue { 1 } else { 8 }) {
+        let (is_end, reply) = match self.rng.u32(..if is_overdue { 1 } else { 9 }) {
             0 => (false, BackendReply::Failed),
+            8 => (false, BackendReply::Busy),
             1 => (true, BackendReply::NoResult),
             2 => (true, refreshed(RefreshAnswer { is_expired: true, ..RefreshAnswer::default() })),
             3 => (true, refreshed(RefreshAnswer { expire_at_s: now_s, ..RefreshAnswer::default() })),
@@ -146,8 +147,9 @@ impl Sim {
     ) -> BackendReply {
         let now_s = self.world.now.unix_s();
         let prolonged = |answer| BackendReply::Result(Box::new(BackendResult::SubRefresh(answer)));
-        let (is_end, reply) = match self.rng.u32(..if is_overdue { 1 } else { 8 }) {
+        let (is_end, reply) = match self.rng.u32(..if is_overdue { 1 } else { 9 }) {
             0 => (false, BackendReply::Failed),
+            8 => (false, BackendReply::Busy),
             1 => (true, BackendReply::NoResult),
             2 => (true, prolonged(SubRefreshAnswer { is_expired: true, ..SubRefreshAnswer::default() })),
             3 => (false, prolonged(SubRefreshAnswer::default())),

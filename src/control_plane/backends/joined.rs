@@ -53,7 +53,7 @@ impl Joined {
             open.waiting.borrow_mut().push_back(waiter);
             return;
         }
-        let Some(place) = backend.enter() else { return (waiter.done)(BackendReply::Failed) };
+        let Some(place) = backend.enter() else { return (waiter.done)(BackendReply::Busy) };
         let waiting = Waiting::new(RefCell::new(VecDeque::from([waiter])));
         let open = Open { waiting: Rc::clone(&waiting), until: deadline };
         self.open.borrow_mut().insert(key.clone(), open);

@@ -62,7 +62,7 @@ impl Backends {
             let key = (call.proxy, channel.clone());
             return self.joined.call(backend, key, || request::request(backend.proxy(), call), done);
         }
-        let Some(place) = backend.enter() else { return done(BackendReply::Failed) };
+        let Some(place) = backend.enter() else { return done(BackendReply::Busy) };
         let headers = call.client.as_ref().and_then(|client| client.headers.clone());
         let request = request::request(backend.proxy(), call);
         spawn(place, request, headers, done);

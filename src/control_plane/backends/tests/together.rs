@@ -73,7 +73,7 @@ fn calls_beyond_the_bounds_fail_at_once() {
         let tell = Rc::clone(&told);
         backends.notify(ProxyId(0), Vec::new(), move |ok| tell.set(Some(ok)));
         replies.call(&backends, 1, cache_empty("c"));
-        assert_eq!(replies.0.take(), [(0, BackendReply::Failed), (1, BackendReply::Failed)]);
+        assert_eq!(replies.0.take(), [(0, BackendReply::Busy), (1, BackendReply::Busy)]);
         assert_eq!((told.get(), backend.stats.borrow().rejected), (Some(false), 3));
         // A few at a time, or the host would have to have thousands of connections.
         drop(slots.split(16).unwrap());
