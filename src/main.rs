@@ -9,7 +9,6 @@ mod cli;
 mod config;
 mod control_plane;
 mod data_plane;
-#[allow(dead_code, reason = "started with the engine that needs it")]
 mod discovery;
 mod host_check;
 mod layout;
