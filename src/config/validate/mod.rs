@@ -172,6 +172,10 @@ impl Check<'_> {
             let note = "every server API call is refused with 401 until http_api.key is set";
             warnings.push(Warning::Note(note.to_owned()));
         }
+        if self.is_on("grpc_api.enabled") && self.text("grpc_api.key").is_empty() {
+            let note = "grpc_api.key is empty: whoever reaches the port of the gRPC API may call everything";
+            warnings.push(Warning::Note(note.to_owned()));
+        }
         let origins = value_at(self.tree, "client.allowed_origins").and_then(Value::as_array);
         for origin in origins.into_iter().flatten().filter_map(Value::as_str) {
             if origin == "*" {
