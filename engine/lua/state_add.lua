@@ -12,9 +12,9 @@
 --       4 channel
 --       5 events kept at most; read only with KEYS 5
 --       6 a number that is returned
--- Returns {new, appended, cancelled, dropped, number}: 1 or 0, and ARGV 6. `new`: the client was not there. One of the
--- others at most: `appended` an event, `cancelled` the waiting of a channel that was announced still, `dropped` an
--- event, since the queue is full.
+-- Returns {new, appended, cancelled, dropped, number}: 1 or 0, and ARGV 6. `new`: the client had no entry, not even an
+-- expired one. One of the others at most: `appended` an event, `cancelled` the waiting of a channel that was announced
+-- still, `dropped` an event, since the queue is full.
 --
 -- Effects: clients whose expiry is not above now are removed. Client and expiry are written; both keys live as long as
 -- the last of their clients. The channel is live and not pending from now on; if it was neither, it has become
@@ -26,18 +26,22 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local clients_key, expiry_key, live_key, pending_key, events_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local ttl_ms, client, info, channel, events_max = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 
-local expired = redis.call('ZRANGEBYSCORE', expiry_key, '-inf', now_ms)
-if #expired > 0 then
-  -- One by one: what a single call can take is limited by Lua's stack.
-  for _, gone in ipairs(expired) do
-    redis.call('HDEL', clients_key, gone)
-  end
-  redis.call('ZREMRANGEBYSCORE', expiry_key, '-inf', now_ms)
-end
-
+-- As text: a number would be written out anew for each call that takes it.
+local latest_ms = string.format('%.0f', now_ms + ttl_ms)
 local is_new = redis.call('HSET', clients_key, client, info)
-redis.call('ZADD', expiry_key, now_ms + ttl_ms, client)
-local latest_ms = redis.call('ZREVRANGE', expiry_key, 0, 0, 'WITHSCORES')[2]
+redis.call('ZADD', expiry_key, latest_ms, client)
+-- Many a channel has one client, and then it is the latest.
+if redis.call('ZCARD', expiry_key) > 1 then
+  local expired = redis.call('ZRANGEBYSCORE', expiry_key, '-inf', now_ms)
+  if #expired > 0 then
+    -- One by one: what a single call can take is limited by Lua's stack.
+    for _, gone in ipairs(expired) do
+      redis.call('HDEL', clients_key, gone)
+    end
+    redis.call('ZREMRANGEBYSCORE', expiry_key, '-inf', now_ms)
+  end
+  latest_ms = redis.call('ZREVRANGE', expiry_key, 0, 0, 'WITHSCORES')[2]
+end
 redis.call('PEXPIREAT', clients_key, latest_ms)
 redis.call('PEXPIREAT', expiry_key, latest_ms)
 

@@ -26,7 +26,7 @@ use queue::Need;
 use streak::{Drops, Streak};
 
 use crate::backend::ProxyId;
-use crate::limits::{STATE_CHORES_MAX, STATE_DELIVERIES_MAX, STATE_LEASE_TRUST_MS, STATE_STOP_MS};
+use crate::limits::{STATE_BATCH_MAX, STATE_CHORES_MAX, STATE_DELIVERIES_MAX, STATE_LEASE_TRUST_MS, STATE_STOP_MS};
 use crate::state_store::{StateReply, StateStep, Vacated};
 use crate::store::Ticket;
 
@@ -159,7 +159,7 @@ impl Workers {
             (What::Expire, _) => {}
             (What::Vacate, StateReply::Vacated(Vacated::Told)) => {
                 self.stats.vacated += 1;
-                partition.poll_soon(now_ms);
+                partition.poll_spaced(now_ms);
             }
             (What::Vacate, StateReply::Vacated(Vacated::Dropped)) => {
                 self.stats.dropped += 1;
@@ -168,9 +168,11 @@ impl Workers {
             (What::Vacate, _) => {}
             (What::Forget { queue }, reply) => {
                 let ok = matches!(reply, StateReply::Forgotten(_));
-                partition.queues[queue].removed(ok, self.last + 1, now_ms);
-                if ok {
-                    partition.poll_soon(now_ms);
+                match partition.queues[queue].removed(ok, self.last + 1, now_ms) {
+                    // There is more.
+                    STATE_BATCH_MAX.. => partition.poll_soon(now_ms),
+                    1.. => partition.poll_spaced(now_ms),
+                    0 => {}
                 }
             }
         }
@@ -211,8 +213,10 @@ impl Workers {
 
     /// There is something in a queue of a partition.
     pub fn wake(&mut self, partition: u32, now_ms: u64, out: &mut Vec<Effect>) {
-        if let Some(known) = self.partitions.get_mut(partition as usize) {
-            known.poll_soon(now_ms);
+        let Some(known) = self.partitions.get_mut(partition as usize) else { return };
+        // What is read only once another batch is gone is looked for then.
+        if known.queues.iter().any(|queue| !queue.is_busy()) {
+            known.poll_spaced(now_ms);
             self.visit(partition, now_ms, out);
         }
     }

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use super::queue::{Need, Queue};
 use crate::limits::{
     STATE_GIVEN_BACK_MS, STATE_LEASE_MS, STATE_LEASE_TRUST_MS, STATE_OVERDUE_MS, STATE_POLL_FAILED_MS,
-    STATE_POLL_GROUPS, STATE_POLL_MS, STATE_TAKE_MS, STATE_TELL_WITHIN_MS, STATE_TICK_AGE_MAX_MS,
+    STATE_POLL_GROUPS, STATE_POLL_MS, STATE_SPACING_MS, STATE_TAKE_MS, STATE_TELL_WITHIN_MS, STATE_TICK_AGE_MAX_MS,
 };
 use crate::state_store::StateStep;
 
@@ -25,6 +25,8 @@ pub(super) struct Partition {
     pub(super) gives_back: bool,
     /// Nobody could reach the store for a while: until then nothing expires.
     grace_until_ms: Option<u64>,
+    /// When the last look that found events was sent.
+    found_ms: u64,
 }
 
 pub(super) enum Stand {
@@ -58,6 +60,7 @@ impl Partition {
             chores: 0,
             gives_back: false,
             grace_until_ms: None,
+            found_ms: 0,
         }
     }
 
@@ -100,6 +103,9 @@ impl Partition {
         if let Stand::Mine { renewed_ms, steps, .. } = &mut self.stand {
             (*renewed_ms, *steps) = (sent_ms, false);
         }
+        if step.events.iter().any(|(_, queued)| !queued.is_empty()) {
+            self.found_ms = sent_ms;
+        }
         // Without any tick it is the first one ever, or the data were lost: then nothing can have expired yet.
         let is_late = match step.ticked_ms {
             Some(ticked_ms) => step.now_ms.saturating_sub(ticked_ms) > STATE_TICK_AGE_MAX_MS,
@@ -126,6 +132,13 @@ impl Partition {
     pub(super) fn poll_soon(&mut self, now_ms: u64) {
         if let Stand::Mine { poll_at_ms, .. } = &mut self.stand {
             *poll_at_ms = now_ms;
+        }
+    }
+
+    /// Something has come: read it at once after a while without events, otherwise so that several go together.
+    pub(super) fn poll_spaced(&mut self, now_ms: u64) {
+        if let Stand::Mine { poll_at_ms, .. } = &mut self.stand {
+            *poll_at_ms = (*poll_at_ms).min(now_ms.max(self.found_ms + STATE_SPACING_MS));
         }
     }
 
@@ -211,6 +224,8 @@ fn next_poll_ms(number: u32, now_ms: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::ProxyId;
+    use crate::state_store::{EventId, QueuedEvent};
 
     /// Every partition would wake the core at a time of its own.
     #[test]
@@ -224,5 +239,25 @@ mod tests {
                 now_ms = next_ms + 3;
             }
         }
+    }
+
+    /// A single event would wait, or each of many would cost a call of the backend.
+    #[test]
+    fn a_first_event_is_read_at_once_and_those_behind_it_together() {
+        let mut partition = Partition::new(1, "token".into(), 0, &mut Rng::with_seed(7));
+        partition.taken(1_000, 1_000);
+        let mut look = |at_ms: u64, queued: Vec<QueuedEvent>| {
+            partition.poll_spaced(at_ms);
+            let may_step = [at_ms, at_ms + STATE_SPACING_MS].map(|now_ms| partition.may_step(now_ms));
+            partition.steps(0, at_ms);
+            let events = vec![(ProxyId(0), queued)];
+            let step = StateStep { now_ms: at_ms, ticked_ms: Some(at_ms), expired: vec![], due: vec![], events };
+            partition.stepped(at_ms, false, &step, 0, at_ms + 1);
+            may_step
+        };
+        let event = || vec![QueuedEvent { id: EventId(1, 0), event: None }];
+        assert_eq!(look(1_001, vec![]), [true, true]);
+        assert_eq!(look(1_002, event()), [true, true], "the look before found nothing");
+        assert_eq!(look(1_003, event()), [false, true]);
     }
 }

@@ -145,17 +145,19 @@ impl Queue {
         }
     }
 
-    /// What came of removing; calls from `next_ticket` on see it.
-    pub(super) fn removed(&mut self, ok: bool, next_ticket: u64, now_ms: u64) {
-        let Stage::Told { at_ms, asked, .. } = &mut self.stage else { return };
-        if ok {
-            self.stage = Stage::Idle;
-            self.read_after = next_ticket;
-            self.lag = None;
-        } else {
+    /// What came of removing; calls from `next_ticket` on see it. How many are gone.
+    pub(super) fn removed(&mut self, ok: bool, next_ticket: u64, now_ms: u64) -> usize {
+        let Stage::Told { ids, at_ms, asked } = &mut self.stage else { return 0 };
+        if !ok {
             *asked = false;
             *at_ms = now_ms + STATE_RETRY_MIN_MS;
+            return 0;
         }
+        let gone = ids.len();
+        self.stage = Stage::Idle;
+        self.read_after = next_ticket;
+        self.lag = None;
+        gone
     }
 
     /// Age of the oldest event; 0 = none waits.
@@ -208,10 +210,10 @@ mod tests {
         assert_eq!(queue.tell(8), events, "the same batch");
         assert_eq!(queue.told(8, true, 120, 0.0), Some([1, 1]));
         assert_eq!((queue.need(120), queue.remove().len()), (Need::Remove, 2));
-        queue.removed(false, 20, 130);
+        assert_eq!(queue.removed(false, 20, 130), 0);
         assert_eq!(queue.need(130), Need::Wait(230));
         assert_eq!(queue.remove().len(), 2);
-        queue.removed(true, 20, 240);
+        assert_eq!(queue.removed(true, 20, 240), 2);
         assert_eq!((queue.need(240), queue.lag_ms(250)), (Need::Wait(u64::MAX), 0));
         assert!(!queue.read(19, batch.clone(), 5_000, 241), "read before they were removed");
         assert!(queue.read(20, batch, 5_000, 241));
