@@ -41,6 +41,9 @@ pub struct Options {
     /// The server [default: gyre beside this program]
     #[arg(long, value_name = "PATH")]
     gyre: Option<PathBuf>,
+    /// Another server to hold connects and calls against, in turns; Centrifugo 6 takes the same configuration
+    #[arg(long, value_name = "PATH")]
+    reference: Option<PathBuf>,
     /// CPU of the nodes
     #[arg(long, value_name = "CPU", requires = "client_cpu")]
     server_cpu: Option<usize>,
@@ -81,6 +84,7 @@ const PARTS: [(Part, Measure); 4] = [
 /// Runs what was asked for and prints the table.
 pub fn run(options: &Options) -> Result<()> {
     let mut bench = Bench::plain(options.gyre.clone(), &options.out)?;
+    bench.reference.clone_from(&options.reference);
     bench.node_cpu = options.server_cpu;
     bench.load_cpu = options.client_cpu;
     bench.redis_cpu = options.redis_cpu.or(options.client_cpu);

@@ -106,6 +106,8 @@ pub fn run(options: &Options) -> Result<()> {
 /// What all parts have in common.
 pub(crate) struct Bench {
     pub(crate) gyre: PathBuf,
+    /// Another server that understands the same configuration.
+    pub(crate) reference: Option<PathBuf>,
     pub(crate) out: PathBuf,
     pub(crate) rounds: u32,
     pub(crate) short: bool,
@@ -142,6 +144,7 @@ impl Bench {
         signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))?;
         Ok(Self {
             gyre: gyre.unwrap_or_else(|| beside("gyre")),
+            reference: None,
             out: out.to_owned(),
             rounds: 1,
             short: false,
@@ -152,6 +155,15 @@ impl Bench {
             next_port: FIRST_PORT,
             stop,
         })
+    }
+
+    /// What `start` starts, of the reference. `None` = there is none.
+    pub(crate) fn of_reference<T>(&mut self, start: impl FnOnce(&mut Self) -> Result<T>) -> Result<Option<T>> {
+        let Some(reference) = self.reference.clone() else { return Ok(None) };
+        let own = std::mem::replace(&mut self.gyre, reference);
+        let started = start(self).context("the reference");
+        self.gyre = own;
+        started.map(Some)
     }
 
     /// `whole`, or a hundredth of it, but at least `least`.
