@@ -91,21 +91,25 @@ pub(in crate::data_plane) async fn execute(core: &Core, protocol: Protocol, comm
     failed(ApiError::NOT_FOUND)
 }
 
-/// Carries out several, and replies in their order. None of them stops the others.
+/// Carries out several, and replies in their order. None of them stops the others. Counts as a call like them, and has no
+/// errors but theirs.
 pub(in crate::data_plane) async fn batch(core: &Core, protocol: Protocol, batch: Batch) -> Vec<Reply> {
     let one = async |command| match command {
         Some(command) => execute(core, protocol, command).await,
         None => failed(ApiError::BAD_REQUEST),
     };
     let commands = batch.commands.into_iter();
-    if batch.parallel {
-        return side_by_side(commands.map(one)).await;
-    }
-    let mut replies = Vec::with_capacity(commands.len());
-    for (at, command) in commands.enumerate() {
-        breathe(at).await;
-        replies.push(one(command).await);
-    }
+    let replies = if batch.parallel {
+        side_by_side(commands.map(one)).await
+    } else {
+        let mut replies = Vec::with_capacity(commands.len());
+        for (at, command) in commands.enumerate() {
+            breathe(at).await;
+            replies.push(one(command).await);
+        }
+        replies
+    };
+    count(core, protocol, "batch", &Ok(()));
     replies
 }
 

@@ -185,7 +185,6 @@ async fn call<T: Fields, R: WriteJson>(
 async fn batch(core: &Core, body: &[u8]) -> Outcome {
     let request: messages::Batch = messages::decode(body)?;
     let replies = api::batch(core, Protocol::Http, request).await;
-    api::count(core, Protocol::Http, "batch", &Ok(()));
     let mut out = Vec::with_capacity(replies.len() * 32);
     BatchResponse { replies }.write_json(&mut out)?;
     Ok(out)
