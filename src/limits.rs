@@ -74,9 +74,20 @@ pub(crate) const BACKEND_REDIRECTS_MAX: usize = 10;
 /// At most one log line of a kind about a proxy in this time, in ms.
 pub(crate) const BACKEND_LOG_MS: u64 = 1000;
 
-/// A TLS handshake with the gRPC API that takes so many seconds is given up, or connections that never say a word would take
-/// the process' files. As long as the HTTP server waits for a request's head.
-pub(crate) const GRPC_HANDSHAKE_S: u64 = 10;
+/// Connections of the gRPC API at a time. Each process of an application keeps one, seldom several, for calls share them;
+/// each is a file, which calls to backends and logs need as well.
+pub(crate) const GRPC_CONNECTIONS_MAX: usize = 1024;
+
+/// A connection with the gRPC API on which no client has begun to speak HTTP/2 after so many seconds, TLS handshake
+/// included, is closed, or those that never say a word would take all places. As long as the HTTP server waits for a
+/// request's head.
+pub(crate) const GRPC_BEGIN_S: u64 = 10;
+
+/// A client of the gRPC API that is silent for so many seconds is asked whether it is there, and after so many more without
+/// an answer its connection is closed. Idle clients stay, as stubs expect it; what is asked also keeps routers from
+/// forgetting them, which they do after a minute or more. The time to answer is upstream's.
+pub(crate) const GRPC_PING_S: u64 = 30;
+pub(crate) const GRPC_DEAD_S: u64 = 20;
 
 /// Users of one call about their status: a quarter of the commands that may wait for Redis on a connection, so that a few such
 /// calls at a time do not push others out.

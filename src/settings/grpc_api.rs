@@ -1,8 +1,12 @@
 //! The server API over gRPC as it is served: TLS read, words understood.
 
-use anyhow::{Context as _, bail};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 use super::redis::pem;
 use crate::config::types::Config;
@@ -21,15 +25,7 @@ pub(crate) struct GrpcApiSettings {
     pub(crate) has_reflection: bool,
     /// Of a request.
     pub(crate) message_bytes_max: usize,
-    pub(crate) tls: Option<GrpcTls>,
-}
-
-/// PEM texts.
-pub(crate) struct GrpcTls {
-    pub(crate) cert_pem: Vec<u8>,
-    pub(crate) key_pem: Vec<u8>,
-    /// Set = clients must have a certificate by one of these.
-    pub(crate) client_ca_pem: Option<Vec<u8>>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 impl GrpcApiSettings {
@@ -44,7 +40,7 @@ impl GrpcApiSettings {
         }
         let tls = match api.tls.enabled {
             false => None,
-            true => Some(GrpcTls::new(&api.tls.cert_pem, api.tls.key_pem.expose(), &api.tls.client_ca_pem)?),
+            true => Some(tls(&api.tls.cert_pem, api.tls.key_pem.expose(), &api.tls.client_ca_pem)?.into()),
         };
         Ok(Some(Self {
             address: api.address.clone(),
@@ -61,31 +57,39 @@ impl GrpcApiSettings {
     }
 }
 
-impl GrpcTls {
-    fn new(cert_pem: &str, key_pem: &str, client_ca_pem: &str) -> anyhow::Result<Self> {
-        let text = |name: &str, value: &str| -> anyhow::Result<Vec<u8>> {
-            let option = format!("tls.{name}");
-            if value.is_empty() {
-                bail!("grpc_api.{option}: is needed for TLS");
-            }
-            pem(&option, value).map_err(|mistake| mistake.in_section("grpc_api"))
-        };
-        let certificates = |name: &str, value: &str| -> anyhow::Result<Vec<u8>> {
-            let pem = text(name, value)?;
-            match CertificateDer::pem_slice_iter(&pem).next() {
-                Some(Ok(_)) => Ok(pem),
-                _ => bail!("grpc_api.tls.{name}: has no certificate in it"),
-            }
-        };
-        let key = text("key_pem", key_pem)?;
-        PrivateKeyDer::from_pem_slice(&key).ok().context("grpc_api.tls.key_pem: has no private key in it")?;
-        Ok(Self {
-            cert_pem: certificates("cert_pem", cert_pem)?,
-            key_pem: key,
-            client_ca_pem: match client_ca_pem {
-                "" => None,
-                value => Some(certificates("client_ca_pem", value)?),
-            },
-        })
-    }
+/// With `client_ca_pem`, clients must have a certificate by one of these.
+fn tls(cert_pem: &str, key_pem: &str, client_ca_pem: &str) -> anyhow::Result<ServerConfig> {
+    let text = |name: &str, value: &str| -> anyhow::Result<Vec<u8>> {
+        let option = format!("tls.{name}");
+        if value.is_empty() {
+            bail!("grpc_api.{option}: is needed for TLS");
+        }
+        pem(&option, value).map_err(|mistake| mistake.in_section("grpc_api"))
+    };
+    let certificates = |name: &str, value: &str| -> anyhow::Result<Vec<CertificateDer<'static>>> {
+        let pem = text(name, value)?;
+        match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+            Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+            _ => bail!("grpc_api.tls.{name}: has no certificate in it"),
+        }
+    };
+    let chain = certificates("cert_pem", cert_pem)?;
+    let key = PrivateKeyDer::from_pem_slice(&text("key_pem", key_pem)?);
+    let key = key.ok().context("grpc_api.tls.key_pem: has no private key in it")?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
+    let builder = match client_ca_pem {
+        "" => builder.with_no_client_auth(),
+        value => {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(certificates("client_ca_pem", value)?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
+            let verifier = verifier.map_err(|error| anyhow!("grpc_api.tls.client_ca_pem: cannot be used: {error}"))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let config = builder.with_single_cert(chain, key);
+    let mut config = config.map_err(|error| anyhow!("grpc_api.tls.key_pem: cannot be used with cert_pem: {error}"))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
 }

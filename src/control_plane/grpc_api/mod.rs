@@ -6,6 +6,7 @@
 
 mod calls;
 mod errors;
+mod incoming;
 mod service;
 
 use std::net::TcpListener as StdListener;
@@ -19,15 +20,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::codec::CompressionEncoding;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tonic::{Request, Status};
 use tower::util::MapResponseLayer;
 
 use crate::data_plane::{ApiCall, ApiReply};
-use crate::limits::GRPC_HANDSHAKE_S;
+use crate::limits::{GRPC_BEGIN_S, GRPC_CONNECTIONS_MAX, GRPC_DEAD_S, GRPC_PING_S};
 use crate::settings::GrpcApiSettings;
 pub(super) use calls::Calls;
+use incoming::{Bounds, Incoming};
 use service::{Service, services};
 
 const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/api.descriptor"));
@@ -50,7 +51,7 @@ impl GrpcApi {
     /// that is returned ends.
     ///
     /// # Errors
-    /// TLS options or a listener that cannot be used.
+    /// A listener that cannot be used.
     pub(super) fn start(
         self,
         calls: UnboundedSender<Asked>,
@@ -59,16 +60,11 @@ impl GrpcApi {
         let Self { listener, settings } = self;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let incoming = TcpIncoming::from(TcpListener::from_std(listener)?).with_nodelay(Some(true));
-        let mut server = Server::builder().tcp_keepalive(Some(Duration::from_secs(60)));
-        if let Some(tls) = &settings.tls {
-            let identity = Identity::from_pem(&tls.cert_pem, &tls.key_pem);
-            let mut config = ServerTlsConfig::new().identity(identity).timeout(Duration::from_secs(GRPC_HANDSHAKE_S));
-            if let Some(client_ca_pem) = &tls.client_ca_pem {
-                config = config.client_ca_root(Certificate::from_pem(client_ca_pem));
-            }
-            server = server.tls_config(config)?;
-        }
+        let bounds = Bounds { connections_max: GRPC_CONNECTIONS_MAX, begin_within: Duration::from_secs(GRPC_BEGIN_S) };
+        let incoming = Incoming::new(TcpListener::from_std(listener)?, settings.tls, bounds);
+        let server = Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_secs(GRPC_PING_S)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(GRPC_DEAD_S)));
         let service = services::centrifugo_api_server::CentrifugoApiServer::new(Service {
             calls,
             is_transport_mode: settings.is_transport_mode,

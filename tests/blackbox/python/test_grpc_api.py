@@ -3,7 +3,10 @@
 import concurrent.futures
 import contextlib
 import json
+import socket
+import ssl
 import subprocess
+import time
 
 import grpc
 import pytest
@@ -216,6 +219,45 @@ def test_tls_and_client_certificates(tmp_path):
         with pytest.raises(grpc.RpcError) as caught:
             Stub(port, credentials=trusting)("Info")
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_who_does_not_begin_is_closed(tmp_path):
+    # Strangers who connect and say nothing would take all the files of the process; backends that are idle must stay.
+    new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    files = ["-keyout", tmp_path / "key", "-out", tmp_path / "crt"]
+    subprocess.run([*new, *files], check=True, capture_output=True)
+    tls = {"enabled": True, "cert_pem": str(tmp_path / "crt"), "key_pem": (tmp_path / "key").read_text()}
+    trusting = ssl.create_default_context(cafile=tmp_path / "crt")
+    trusting.check_hostname = False
+    trusting.set_alpn_protocols(["h2"])
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        _, plain_port = stack.enter_context(served())
+        _, tls_port = stack.enter_context(served(tls=tls))
+
+        def opened(port, sends=b"", through=None):
+            made = socket.create_connection(("127.0.0.1", port))
+            made = stack.enter_context(made if through is None else through.wrap_socket(made))
+            made.sendall(sends)
+            made.settimeout(30)
+            return made
+
+        idle = Stub(plain_port)
+        assert "result" in idle("Info")
+        began = time.monotonic()
+        stays = opened(plain_port, preface + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        silent = [opened(plain_port), opened(plain_port, preface[:20]), opened(tls_port)]
+        silent += [opened(tls_port, b"\x16\x03\x01\x01\xf4\x01"), opened(tls_port, through=trusting)]
+        for each in silent:
+            with contextlib.suppress(ConnectionResetError):
+                while each.recv(1000):
+                    pass
+        assert time.monotonic() - began < 30
+        stays.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                assert stays.recv(1000), "closed while it was idle"
+        assert "result" in idle("Info")
 
 
 def test_L01_calls_are_counted():
