@@ -77,9 +77,10 @@ pub(super) fn page<'a>(
     backends::metrics::add(&mut page, backends, &settings.rules);
     per_core(&mut page, &cores);
     if cores.iter().any(|core| core.store.is_some()) {
-        redis(&mut page, &cores);
+        redis_messages(&mut page, &cores);
         states::states(&mut page, &cores);
     }
+    redis(&mut page, &cores);
     process(&mut page);
     page.text
 }
@@ -209,7 +210,7 @@ fn per_core(page: &mut Page, cores: &[&Snapshot]) {
 /// What a sample shows of one store.
 type StoreValue = fn(&StoreStats) -> u64;
 
-fn redis(page: &mut Page, cores: &[&Snapshot]) {
+fn redis_messages(page: &mut Page, cores: &[&Snapshot]) {
     const ERRORS: [(&str, StoreValue); 4] = [
         ("connection", |s| s.lost_for_messages),
         ("silence", |s| s.silences),
@@ -222,6 +223,10 @@ fn redis(page: &mut Page, cores: &[&Snapshot]) {
     for (error, of) in ERRORS {
         page.sample(name, &[("broker_name", ""), ("error", error)], stores().map(of).sum::<u64>());
     }
+}
+
+/// Connections of the engine, which user status may share, and those that user status has for itself.
+fn redis(page: &mut Page, cores: &[&Snapshot]) {
     const SERIES: [(&str, &str, &str, StoreValue); 6] = [
         ("gyre_redis_up", "gauge", "1 = all connections of the core to Redis are ready.", |s| s.is_up.into()),
         ("gyre_redis_in_flight", "gauge", "Commands that wait for their answer.", |s| s.in_flight as u64),
@@ -237,12 +242,15 @@ fn redis(page: &mut Page, cores: &[&Snapshot]) {
             |s| s.not_taken,
         ),
     ];
-    for (name, kind, help, of) in SERIES {
+    let all = cores.iter().flat_map(|core| {
+        let both = [("engine", &core.store), ("user_status", &core.user_status)];
+        both.into_iter().filter_map(|(used_by, stats)| Some((core.core.to_string(), used_by, stats.as_ref()?)))
+    });
+    let all: Vec<_> = all.collect();
+    for (name, kind, help, of) in SERIES.into_iter().filter(|_| !all.is_empty()) {
         page.family(name, kind, help);
-        for core in cores {
-            if let Some(store) = &core.store {
-                page.sample(name, &[("core", &core.core.to_string())], of(store));
-            }
+        for (core, used_by, stats) in &all {
+            page.sample(name, &[("core", core), ("used_by", used_by)], of(stats));
         }
     }
 }

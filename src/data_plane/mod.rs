@@ -191,6 +191,7 @@ impl Core {
             api: self.api.borrow().clone(),
             backlog: self.port.borrow().backlog_len(),
             store: self.store.borrow().as_ref().map(Store::stats),
+            user_status: self.user_status.borrow().as_ref().and_then(UserStatus::stats),
             states: None,
         }
     }

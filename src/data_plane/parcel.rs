@@ -198,6 +198,8 @@ pub(crate) struct Snapshot {
     pub(crate) backlog: usize,
     /// `None` = everything is kept in memory.
     pub(crate) store: Option<StoreStats>,
+    /// Of the connections to Redis that user status has for itself; `None` = there are none.
+    pub(crate) user_status: Option<StoreStats>,
     /// Only of the core that carries the workers of channel state.
     pub(crate) states: Option<StateSnapshot>,
 }

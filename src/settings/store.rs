@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use gyre_engine::scripts::{Keys, StateKeys, Tagging};
-use gyre_io::redis::{Outages, Servers, ShardOptions};
+use gyre_io::redis::{Messages, Outages, Servers, ShardOptions};
 
 use super::proxies::Proxies;
 use super::redis::{Partitions, RedisOptions};
@@ -136,7 +136,7 @@ impl StoreSettings {
                     seed: 0,
                     scripts: data_plane::scripts(),
                     outages: Arc::clone(&outages),
-                    sharded: partitions.is_some(),
+                    messages: if partitions.is_some() { Messages::Slots } else { Messages::Channels },
                 },
                 servers: Arc::clone(servers),
                 keys: Keys::new(prefix, tagging).with_context(|| section.to_owned())?,

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use gyre_io::redis::{Outages, Servers, ShardOptions};
+use gyre_io::redis::{Messages, Outages, Servers, ShardOptions};
 
 use super::StoreSettings;
 use super::redis::RedisOptions;
@@ -91,7 +91,7 @@ impl UserStatusSettings {
                         seed: 0,
                         scripts: data_plane::scripts(),
                         outages: Arc::clone(&outages),
-                        sharded: false,
+                        messages: Messages::None,
                     };
                     shards.push(StatusShard { options, servers: Arc::clone(servers) });
                 }

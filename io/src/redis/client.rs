@@ -1,4 +1,4 @@
-//! What one core has to one Redis server: a lane for commands and one for messages.
+//! What one core has to one Redis server: a lane for commands and, where messages are heard, one for them.
 //!
 //! On a core's thread. The owner passes on what the driver reports of connections that are the client's, calls `turn` and
 //! `flush` once per turn, and gets events. Commands that cannot go out now are refused at once: nothing is kept for a
@@ -36,6 +36,8 @@ pub struct ClientOptions {
     pub scripts: &'static [Script],
     /// Of the process.
     pub outages: Arc<Outages>,
+    /// Whether there is a lane for messages.
+    pub hears: bool,
 }
 
 /// Of what is said only to prepare a server for what follows; owners use other tokens.
@@ -88,7 +90,7 @@ impl Client {
     pub fn is_up(&self, what: Use) -> bool {
         match what {
             Use::Commands => self.commands.is_up(),
-            Use::Messages => self.messages.is_up(),
+            Use::Messages => self.messages.is_up() || !self.options.hears,
             // A server for itself has none of these.
             Use::SlotMessages => true,
         }
@@ -162,8 +164,10 @@ impl Client {
 
     /// Once per turn, before anything is sent: connects, and notices what is overdue.
     pub fn turn(&mut self, driver: &mut Driver, events: &mut impl FnMut(Event)) {
-        let ClientOptions { endpoint, connect_timeout_ms, .. } = &self.options;
-        for (lane, what) in [(&mut self.commands, Use::Commands), (&mut self.messages, Use::Messages)] {
+        let ClientOptions { endpoint, connect_timeout_ms, hears, .. } = &self.options;
+        // A lane that has no turn never connects.
+        let messages = hears.then_some((&mut self.messages, Use::Messages));
+        for (lane, what) in messages.into_iter().chain([(&mut self.commands, Use::Commands)]) {
             lane.turn(driver, endpoint, *connect_timeout_ms, &mut |told| events(event(what, told)));
         }
     }

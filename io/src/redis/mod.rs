@@ -35,6 +35,6 @@ pub use lane::{Endpoint, Use};
 pub use outages::Outages;
 pub use reply::{Reply, ReplyError};
 pub use script::Script;
-pub use shard::{Servers, Shard, ShardOptions};
+pub use shard::{Messages, Servers, Shard, ShardOptions};
 pub use tls::Tls;
 pub use wire::Wire;

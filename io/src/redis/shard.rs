@@ -44,8 +44,19 @@ pub struct ShardOptions {
     pub scripts: &'static [Script],
     /// Of the process.
     pub outages: Arc<Outages>,
-    /// Channels of a cluster are subscribed to by slot; see [`Shard::subscribe_in_slot`].
-    pub sharded: bool,
+    /// What is heard there.
+    pub messages: Messages,
+}
+
+/// What comes from a shard besides answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Messages {
+    /// Nothing, and no connection is made for it.
+    None,
+    /// Messages of channels.
+    Channels,
+    /// And those of slots of a cluster; see [`Shard::subscribe_in_slot`].
+    Slots,
 }
 
 /// See the module.
@@ -94,11 +105,13 @@ impl Shard {
     }
 
     /// Connections to such servers at a time. To a cluster: however many primaries it will have.
-    pub fn connections_max(servers: &Servers, sharded: bool) -> usize {
-        match servers {
-            Servers::One(_) => 2,
-            Servers::Cluster(_) if sharded => REDIS_CLUSTER_CONNECTIONS_MAX + REDIS_CLUSTER_NODES_MAX,
-            Servers::Cluster(_) => REDIS_CLUSTER_CONNECTIONS_MAX,
+    pub fn connections_max(servers: &Servers, messages: Messages) -> usize {
+        match (servers, messages) {
+            (Servers::One(_), Messages::None) => 1,
+            (Servers::One(_), _) => 2,
+            (Servers::Cluster(_), Messages::Slots) => REDIS_CLUSTER_CONNECTIONS_MAX + REDIS_CLUSTER_NODES_MAX,
+            (Servers::Cluster(_), Messages::Channels) => REDIS_CLUSTER_CONNECTIONS_MAX,
+            (Servers::Cluster(_), Messages::None) => REDIS_CLUSTER_NODES_MAX,
         }
     }
 
@@ -302,6 +315,7 @@ impl Way {
                 seed: options.seed,
                 scripts: options.scripts,
                 outages: Arc::clone(&options.outages),
+                hears: options.messages != Messages::None,
             }))),
             Servers::Cluster(map) => Self::Cluster(Box::new(Cluster::new(options.clone(), Arc::clone(map)))),
         }

@@ -62,6 +62,7 @@ impl Core {
             seed: 1,
             scripts: &[],
             outages: Arc::default(),
+            hears: true,
         };
         let core_options = CoreOptions {
             sleeper: Some(sleeper.clone()),

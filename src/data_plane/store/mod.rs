@@ -113,7 +113,7 @@ pub(crate) struct StoreShard {
 
 impl StoreShard {
     fn connections_max(&self) -> u32 {
-        Shard::connections_max(&self.servers, self.options.sharded) as u32
+        Shard::connections_max(&self.servers, self.options.messages) as u32
     }
 }
 

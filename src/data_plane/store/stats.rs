@@ -1,4 +1,4 @@
-//! What a core counts about its store.
+//! What a core counts about its store, and about connections to Redis beside it.
 
 use gyre_io::redis::Use;
 
@@ -33,7 +33,7 @@ pub(crate) struct StoreStats {
 }
 
 impl StoreStats {
-    pub(super) fn lost(&mut self, what: Use) {
+    pub(in crate::data_plane) fn lost(&mut self, what: Use) {
         match what {
             Use::Commands => self.lost_for_commands += 1,
             Use::Messages | Use::SlotMessages => self.lost_for_messages += 1,

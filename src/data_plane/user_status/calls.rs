@@ -186,7 +186,9 @@ impl UserStatus {
         self.name.extend_from_slice(user.as_bytes());
         let (shard, is_lent) = Self::shard(&mut self.place, store, at).ok_or(SendError::Failed)?;
         let token = if is_lent { store::lent(number) } else { number };
-        send(shard, token, &self.name)
+        let result = send(shard, token, &self.name);
+        self.stats.not_taken += u64::from(result.is_err());
+        result
     }
 }
 
@@ -195,13 +197,20 @@ pub(in crate::data_plane) fn hand_over(engine: &mut Engine, hands: &mut Hands<'_
     let Some(status) = hands.user_status.as_deref_mut() else { return };
     let mut events = std::mem::take(&mut status.events);
     for event in events.drain(..) {
-        let (number, reply) = match event {
-            Event::Reply(number, reply) => (number, Some(reply)),
-            Event::Failed(number, _) => (number, None),
-            _ => continue,
-        };
         let now_ms = hands.driver.now_ms();
         let Some(status) = hands.user_status.as_deref_mut() else { return };
+        let (number, reply) = match event {
+            Event::Reply(number, reply) => (number, Some(reply)),
+            Event::Failed(number, _) => {
+                status.stats.failed += 1;
+                (number, None)
+            }
+            Event::Down(what) => {
+                status.stats.lost(what);
+                continue;
+            }
+            _ => continue,
+        };
         let logged = |error: &ReplyError| {
             if let Some(count) = status.refusals.note(now_ms) {
                 tracing::error!(error = %error.message(), count, "redis refused to keep or tell the status of users");

@@ -12,11 +12,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gyre_io::redis::{Event, Servers, Shard, ShardOptions, Use};
+use gyre_io::redis::{Event, Messages, Servers, Shard, ShardOptions, Use};
 use gyre_io::{Closed, Driver};
 use gyre_proto::ids::ConnId;
 
-use super::store::{Store, Streak};
+use super::store::{Store, StoreStats, Streak};
 use calls::Waiters;
 pub(super) use calls::{StatusAsk, UserFacts, answered, hand_over};
 
@@ -31,6 +31,8 @@ pub(super) struct UserStatus {
     expire_ms: i64,
     /// Errors of Redis.
     refusals: Streak,
+    /// Of the connections of `place`.
+    stats: StoreStats,
     /// A name being put together.
     name: Vec<u8>,
 }
@@ -71,7 +73,10 @@ impl UserStatusOptions {
     pub(crate) fn connections_max(&self) -> u32 {
         match &self.place {
             StatusPlace::Own { shards, .. } => {
-                2 * shards.iter().map(|shard| Shard::connections_max(&shard.servers, false) as u32).sum::<u32>()
+                2 * shards
+                    .iter()
+                    .map(|shard| Shard::connections_max(&shard.servers, Messages::None) as u32)
+                    .sum::<u32>()
             }
             StatusPlace::Store(_) => 0,
         }
@@ -111,6 +116,7 @@ impl UserStatus {
             prefix: format!("{}.user_status.", options.prefix).into(),
             expire_ms: i64::try_from(options.expire_ms).unwrap_or(i64::MAX),
             refusals: Streak::default(),
+            stats: StoreStats::default(),
             name: Vec::new(),
         }
     }
@@ -190,6 +196,15 @@ impl UserStatus {
             Place::Own(own) => own.shards.iter().map(Shard::connections).sum(),
             Place::Store(_) => 0,
         }
+    }
+
+    /// What has happened so far on connections of its own, and how things are now. `None` = there are none; the store
+    /// counts what happens on its own.
+    pub(super) fn stats(&self) -> Option<StoreStats> {
+        let Place::Own(own) = &self.place else { return None };
+        let in_flight = own.shards.iter().map(Shard::in_flight).sum();
+        let is_up = own.shards.iter().all(|shard| shard.is_up(Use::Commands));
+        Some(StoreStats { refused: self.refusals.total(), in_flight, is_up, ..self.stats.clone() })
     }
 
     /// Whether some core has not been connected to everything yet: whoever connects now might be told of an outage that is

@@ -97,6 +97,35 @@ def test_N03_statuses_come_in_the_order_asked_for(node, fresh):
     assert status(node, b)["state"] == "away"
 
 
+def test_N04_connections_of_its_own_are_few_and_measured(fresh):
+    # Idle connections count against the clients that Redis takes; without numbers nobody sees an outage of this Redis.
+    names = ("up", "connections_lost_total", "commands_refused_total", "commands_not_taken_total", "in_flight")
+    with RedisServer() as own, RedisServer() as engines:
+        changes = on_redis(engines.address, client_name="engine")
+        kept = {"address": own.address, "client_name": "status"}
+        with running(keeping(kept, changes), cores=2) as node:
+
+            def samples(used_by):
+                lines = node.http("GET", "/metrics")[2].decode().splitlines()
+                found = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+                labels = [f'{{core="{core}",used_by="{used_by}"}}' for core in (0, 1)]
+                return {name: sum(float(found[f"gyre_redis_{name}{label}"]) for label in labels) for name in names}
+
+            update(node, fresh())
+            # One for each core.
+            ours = [entry["name"] for entry in own.client().client_list() if entry["name"] in ("status", "engine")]
+            assert ours == ["status"] * 2
+            eventually(lambda: samples("user_status")["up"] == samples("engine")["up"] == 2, what="connections counted")
+            own.stop()
+            eventually(lambda: samples("user_status")["up"] == 0, within=15, what="an outage counted")
+            eventually(lambda: error(node, "get_user_status", users=["x"]) == 100, what="calls that fail")
+            eventually(lambda: samples("user_status")["commands_not_taken_total"] > 0, what="calls that failed counted")
+            found = samples("user_status")
+            assert found["connections_lost_total"] >= 2 and found["commands_refused_total"] == found["in_flight"] == 0
+            engines_own = samples("engine")
+            assert (engines_own["up"], engines_own["connections_lost_total"]) == (2, 0)
+
+
 def test_N04_N05_online_is_renewed_while_connected_and_active_is_not(node, fresh):
     # Everybody would look offline, or nobody as if away from the keyboard.
     user = fresh()

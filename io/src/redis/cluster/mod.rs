@@ -16,7 +16,7 @@ use super::command::Command;
 use super::connection::{Incoming, SendError};
 use super::lane::{Endpoint, Lane, Told, Use};
 use super::script::Script;
-use super::shard::ShardOptions;
+use super::shard::{Messages, ShardOptions};
 use super::wire::Wire;
 use crate::driver::{Closed, Driver};
 
@@ -53,9 +53,9 @@ pub(super) struct Cluster {
 
 impl Cluster {
     pub(super) fn new(options: ShardOptions, map: Arc<SlotMap>) -> Self {
-        let messages_at = chosen(&map, options.seed);
+        let messages_at = chosen(&map, &options);
         let messages = Lane::new(options.seed.rotate_left(32), Arc::clone(&options.outages));
-        let of_slots = options.sharded.then(SlotMessages::default);
+        let of_slots = (options.messages == Messages::Slots).then(SlotMessages::default);
         Self { options, router: Router::new(map), commands: Vec::new(), messages, messages_at, of_slots }
     }
 
@@ -67,7 +67,7 @@ impl Cluster {
     /// Of commands and messages of slots: whether all primaries are connected.
     pub(super) fn is_up(&self, what: Use) -> bool {
         match what {
-            Use::Messages => self.messages.is_up(),
+            Use::Messages => self.messages.is_up() || self.options.messages == Messages::None,
             Use::SlotMessages => self.of_slots.as_ref().is_none_or(|of_slots| of_slots.is_up(&self.router)),
             Use::Commands => {
                 let mut nodes = self.router.nodes().iter().peekable();
@@ -168,7 +168,7 @@ impl Cluster {
         if is_left {
             self.messages.end(driver, &mut |told| events(event(Use::Messages, told)));
             self.messages = Lane::new(self.options.seed.rotate_left(32) ^ now_ms, Arc::clone(&self.options.outages));
-            self.messages_at = chosen(&map, self.options.seed);
+            self.messages_at = chosen(&map, &self.options);
         }
         self.pass_all_on(now_ms, events);
     }
@@ -364,9 +364,9 @@ impl Cluster {
 }
 
 /// Who sends the messages, at first: cores and nodes are spread over the primaries.
-fn chosen(map: &SlotMap, seed: u64) -> Option<Endpoint> {
-    let primaries = map.primaries();
-    primaries.get(seed.checked_rem(primaries.len() as u64)? as usize).cloned()
+fn chosen(map: &SlotMap, options: &ShardOptions) -> Option<Endpoint> {
+    let primaries = if options.messages == Messages::None { &[] } else { map.primaries() };
+    primaries.get(options.seed.checked_rem(primaries.len() as u64)? as usize).cloned()
 }
 
 fn heard(router: &mut Router, incoming: Incoming, now_ms: u64, events: &mut impl FnMut(Event)) {

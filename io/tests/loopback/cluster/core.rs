@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use gyre_io::mesh::Sleeper;
-use gyre_io::redis::{Event, Handshake, Servers, Shard, ShardOptions};
+use gyre_io::redis::{Event, Handshake, Messages, Servers, Shard, ShardOptions};
 use gyre_io::{Busy, Closed, CoreHandle, CoreOptions, Driver, Handler, spawn_core};
 use gyre_proto::ids::{ConnId, CoreId};
 use gyre_proto::ws::Opcode;
@@ -34,15 +34,20 @@ impl Core {
 
     /// With sharded Pub/Sub.
     pub(super) fn start_sharded(servers: Arc<Servers>) -> Self {
-        Self::start_as(servers, 0, true)
+        Self::start_as(servers, 0, Messages::Slots)
     }
 
     /// The seed says which primary the messages come from.
     pub(super) fn start_with(servers: Arc<Servers>, seed: u64) -> Self {
-        Self::start_as(servers, seed, false)
+        Self::start_as(servers, seed, Messages::Channels)
     }
 
-    fn start_as(servers: Arc<Servers>, seed: u64, sharded: bool) -> Self {
+    /// Nothing is heard.
+    pub(super) fn start_deaf(servers: Arc<Servers>) -> Self {
+        Self::start_as(servers, 0, Messages::None)
+    }
+
+    fn start_as(servers: Arc<Servers>, seed: u64, messages: Messages) -> Self {
         let (sender, events) = channel();
         let sleeper = Sleeper::new().unwrap();
         let orders = Arc::<Mutex<Vec<Order>>>::default();
@@ -55,7 +60,7 @@ impl Core {
             replica: false,
             io_timeout_ms: 4_000,
         };
-        let connections = Shard::connections_max(&servers, sharded) as u32;
+        let connections = Shard::connections_max(&servers, messages) as u32;
         let options = ShardOptions {
             handshake,
             tls: None,
@@ -63,7 +68,7 @@ impl Core {
             seed,
             scripts: &super::SCRIPTS,
             outages: Arc::default(),
-            sharded,
+            messages,
         };
         let shard = Shard::new(options, servers);
         let options = CoreOptions {

@@ -5,6 +5,8 @@ mod nodes;
 mod real;
 mod sharded;
 
+use std::sync::Arc;
+
 use gyre_io::redis::{Command, Event, Reply, Script, Servers, Shard, Use, slot_of};
 
 use self::core::Core;
@@ -69,6 +71,19 @@ fn a_new_node_gets_the_scripts_first() {
     nodes.tell(|state| state.owner = [(slot_of(b"a"), 1)].into());
     publish(1);
     assert_eq!((nodes.refused(), nodes.log()), (1, vec![(0, "a".into(), "0".into()), (1, "a".into(), "1".into())]));
+}
+
+/// Each connection that hears nothing, for every core and shard, counts against the clients that Redis takes.
+#[test]
+fn without_messages_there_is_no_connection_for_them() {
+    let nodes = Nodes::start(2);
+    for servers in [Arc::new(Servers::One(nodes.endpoint(0))), nodes.map(&[(0..=16383, 0)])] {
+        let core = Core::start_deaf(servers);
+        assert!(matches!(core.hear(), Event::Up(Use::Commands)));
+        core.run(|shard, _, now_ms| (0..3).for_each(|n| assert!(set(shard, n, now_ms, "a", n))));
+        hear_all(&core, 3);
+        assert_eq!(core.ask(|shard, _, _| (shard.connections(), shard.is_up(Use::Messages))), (1, true));
+    }
 }
 
 /// A slot on its way: what has arrived is asked for there, with permission; what is between the two is tried again.
