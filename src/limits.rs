@@ -64,6 +64,13 @@ pub(crate) const BACKEND_IDLE_MAX: usize = 255;
 /// They are closed after so many seconds, as upstream: what stands between may forget them.
 pub(crate) const BACKEND_IDLE_S: u64 = 90;
 
+/// Files set aside for each proxy that calls over HTTP, where each call under way is a connection: a quarter of what may
+/// be. That is a backend which answers 2,000 calls a second and takes half of the default timeout for each. All proxies
+/// seldom are that slow at once, and 18 of them fit a limit of 20,000 files. Beyond, calls fail for want of a connection.
+pub(crate) const BACKEND_FILES: usize = BACKEND_IN_FLIGHT_MAX / 4;
+
+const _: () = assert!(BACKEND_FILES > BACKEND_IDLE_MAX, "those that are kept take nothing from those that are made");
+
 /// A backend that acknowledges nothing for so many seconds is gone: its connections are closed. Upstream's gRPC waits as long
 /// for a connection.
 pub(crate) const BACKEND_DEAD_S: u64 = 20;

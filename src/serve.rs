@@ -69,7 +69,7 @@ fn node(config: &Config, warnings: &[Warning]) -> anyhow::Result<End> {
     raise_limits();
     use_small_pages();
     gyre_io::probe()?;
-    host_check::at_start(&layout)?;
+    host_check::at_start(&layout, host_check::other_files(config, &proxies))?;
     let (tell, found) = control_plane::finds();
     let of_store: Vec<_> = store.iter().flat_map(StoreSettings::shards).collect();
     let others = of_store.len();

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::config::types::Cores;
 use crate::host_check;
 use crate::layout::Layout;
+use crate::settings::proxies::Proxies;
 use anyhow::{Context as _, anyhow};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Subcommand, ValueEnum};
@@ -77,7 +78,7 @@ struct ApplyArgs {
 
 #[derive(Debug, Args)]
 struct TargetArgs {
-    /// Configuration file, for gyre.cores
+    /// Configuration file: cores, and what else opens files
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Cores; otherwise those of the configuration
@@ -282,18 +283,21 @@ impl TargetArgs {
             Side::Server => Role::Server,
             Side::Generator => Role::Generator,
         };
-        let (cores, reserved) = match (self.cores, self.role) {
+        let (cores, reserved, other_files) = match (self.cores, self.role) {
             (Some(0), _) => return Err(anyhow!("--cores: at least 1 core is needed")),
-            (Some(count), _) => (Cores::Count(count), 0),
-            (None, Side::Generator) => (Cores::AUTO, 0),
+            (Some(count), _) => (Cores::Count(count), 0, 0),
+            (None, Side::Generator) => (Cores::AUTO, 0, 0),
             (None, Side::Server) => {
                 let config = self.configuration()?;
-                (config.gyre.cores, config.gyre.reserved_cores)
+                // A proxy that cannot be used is no matter of the host.
+                let other_files = host_check::other_files(&config, &Proxies::new(&config).unwrap_or_default());
+                (config.gyre.cores, config.gyre.reserved_cores, other_files)
             }
         };
         let layout = Layout::new(&cores, reserved, &gyre_tuning::usable(&host))?;
         let target = Target {
             connections: self.connections.unwrap_or(CONNECTIONS_ASSUMED),
+            other_files,
             is_planned: self.connections.is_some(),
             role,
             ..host_check::target(&layout)

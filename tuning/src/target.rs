@@ -35,6 +35,8 @@ pub struct Target {
     pub cpus: Vec<usize>,
     /// Connections held at a time, at most [`CONNECTIONS_MAX`].
     pub connections: u64,
+    /// Files that the process may open beside those connections: its own to other servers, those of other listeners.
+    pub other_files: u64,
     /// Did somebody ask for this number? Then not being able to hold it is fatal; an assumed number only warns, or a
     /// laptop could not start a server at all.
     pub is_planned: bool,
@@ -50,6 +52,7 @@ impl Target {
             cores: cores.max(1),
             cpus: Vec::new(),
             connections: CONNECTIONS_ASSUMED,
+            other_files: 0,
             is_planned: false,
             role: Role::Server,
         }

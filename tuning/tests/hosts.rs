@@ -126,6 +126,33 @@ fn a_node_needs_files_of_its_own() {
     );
 }
 
+/// With fewer files than backends may need a node works until all of them are slow at once. It must start, and say so.
+#[test]
+fn files_for_backends_are_a_warning() {
+    let container = host("container");
+    for is_planned in [false, true] {
+        let target = Target { is_planned, connections: 1000, other_files: 3968, ..Target::server(4) };
+        let report = check(&container, &target);
+        assert_eq!(finding(&report, "nofile").reading.state, State::Met, "4,096 are just enough");
+        let report = check(&container, &Target { other_files: 3969, ..target });
+        let nofile = finding(&report, "nofile");
+        assert_eq!((nofile.reading.state, nofile.severity), (State::Unmet, Severity::Warning));
+        assert_eq!(nofile.reading.required, ">= 4,097");
+        assert_eq!(
+            nofile.reading.note,
+            "Gyre itself opens 64 files and 16 for each of 4 cores, and up to 3,969 for backends and the gRPC API"
+        );
+        assert_eq!(nofile.fix(), "systemd: LimitNOFILE=1048576");
+    }
+    // Connections live elsewhere: their number and that of files are no sum.
+    let target = Target { connections: 10_000, other_files: 3_000, ..Target::server(4) };
+    assert_eq!(finding(&check(&container, &target), "nofile").reading.state, State::Met);
+    assert_eq!(
+        finding(&check(&container, &Target { connections: 100_000, ..target }), "nofile").reading.required,
+        ">= 25,632"
+    );
+}
+
 /// `gyre` on a laptop must start, and say little.
 #[test]
 fn a_laptop_starts() {

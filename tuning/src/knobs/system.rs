@@ -37,7 +37,8 @@ pub(super) static KNOBS: &[Knob] = &[
               the process, but the kernel lets each table hold no more than RLIMIT_NOFILE. N connections therefore need \
               cores x RLIMIT_NOFILE >= N, and since the kernel spreads connections by a hash, one percent more. Gyre \
               raises the soft limit to the hard one itself, so only the hard one counts. Where it cannot be raised, more \
-              cores help, even more cores than CPUs.",
+              cores help, even more cores than CPUs. Descriptors are for Gyre's own files, for connections to backends \
+              and for the gRPC API: their sum has to be within the limit too, and more cores do not help there.",
         role: None,
         severity: Severity::Capacity,
         read: limits::nofile,

@@ -15,7 +15,7 @@ const SOCKETS_PER_CORE_MAX: u64 = 1 << 20;
 /// Most cores of one node (the interest mask of a channel is one 128-bit word).
 const CORES_MAX: usize = 128;
 
-/// Files of the process beside the connections. Measured: 7 for each core (rings, wake-ups, listener) and 13 for the rest
+/// Files of the process beside the connections and what a target names. Measured: 7 for each core (rings, wake-ups, listener) and 13 for the rest
 /// (logs, control thread); doubled and more for what scrapes and reloads open.
 const FILES_PER_CORE: u64 = 16;
 const FILES_OF_PROCESS: u64 = 64;
@@ -120,6 +120,18 @@ pub(crate) fn nofile(host: &Host, target: &Target) -> Reading {
             .severity(Severity::Fatal)
             .remedy(limit(hard, None));
     }
+    if hard < needed && needed == process_files(target) {
+        // It works until they are all needed, whatever the number of connections.
+        return Reading::new(false, grouped(hard), format!(">= {}", grouped(needed)))
+            .note(format!(
+                "Gyre itself opens {FILES_OF_PROCESS} files and {FILES_PER_CORE} for each of {}, and up to {} for backends \
+                 and the gRPC API",
+                of(cores, "core"),
+                grouped(target.other_files)
+            ))
+            .severity(Severity::Warning)
+            .remedy(limit(hard, None));
+    }
     let reading = Reading::new(hard >= needed, grouped(hard), format!(">= {}", grouped(needed))).note(note);
     if needed > SOCKETS_PER_CORE_MAX {
         let remedy = match cores_for(target, SOCKETS_PER_CORE_MAX) {
@@ -151,12 +163,18 @@ fn cores_for(target: &Target, files: u64) -> Option<String> {
     (target.cores + 1..=CORES_MAX).find(enough).map(|cores| target.cores_remedy(cores))
 }
 
+/// Without these it cannot start.
 fn own_files(target: &Target) -> u64 {
     FILES_OF_PROCESS + FILES_PER_CORE * target.cores as u64
 }
 
+/// File descriptors, which connections are not.
+fn process_files(target: &Target) -> u64 {
+    own_files(target) + target.other_files
+}
+
 fn files_needed(target: &Target) -> u64 {
-    (target.connections_per_core() + uneven(target)).max(own_files(target))
+    (target.connections_per_core() + uneven(target)).max(process_files(target))
 }
 
 /// The kernel spreads connections over listeners by a hash. With n on each of many cores their standard deviation is the
@@ -173,7 +191,7 @@ pub(crate) fn nr_open(host: &Host, target: &Target) -> Reading {
 pub(crate) fn file_max(host: &Host, target: &Target) -> Reading {
     let open = numbers(host, "proc/sys/fs/file-nr").and_then(|numbers| numbers.first().copied()).unwrap_or(0);
     let others = open.clamp(FILES_OF_OTHERS, 1 << 40);
-    let needed = target.connections + own_files(target) + others;
+    let needed = target.connections + process_files(target) + others;
     let reading = at_least(host, "proc/sys/fs/file-max", needed);
     let note = format!(
         "{} + {} for Gyre itself and the rest of the host = {} files",
