@@ -249,3 +249,47 @@ fn presence_is_renewed_and_runs_out() {
     play.0.wait(90_000);
     assert_eq!(play.store().present("live:x").len(), 1);
 }
+
+/// Each outage is too short for the grace that a long one gives channel states: a channel with subscribers would be told as
+/// vacated, and others would not see them. And a store that has just come back must not be asked for everything at once.
+#[test]
+fn two_short_outages_that_meet_both_renewals_of_an_entry() {
+    const MEMBERS: usize = 540;
+    for is_refused in [false, true] {
+        let mut play = Play::new(1, 1);
+        for n in 0..MEMBERS {
+            let client = play.connected(0);
+            // One alone, some together, and many.
+            let channel = if n < 200 { format!("live:{n}") } else { format!("live:{}", n % 5) };
+            play.subscribe(client, &channel);
+            play.0.settle();
+        }
+        let present =
+            |play: &mut Play| -> usize { (0..200).map(|n| play.store().present(&format!("live:{n}")).len()).sum() };
+        play.0.wait(60_000);
+        for (outage_s, well_s) in [(14, 5), (14, 60)] {
+            for _ in 0..outage_s {
+                play.0.sites[0].hands.has_store = !is_refused;
+                play.0.now.mono_ms += 1_000;
+                play.0.on(0, |engine, hands| engine.turn(hands));
+                while play.store().fail_call(0, false).is_some() {}
+                play.0.settle();
+                assert_eq!(present(&mut play), MEMBERS, "refused: {is_refused}");
+            }
+            play.0.sites[0].hands.has_store = true;
+            for _ in 0..well_s {
+                let before = play.store().entered;
+                play.0.wait(1_000);
+                // The share of a second is 20.
+                let renewals = play.store().entered - before;
+                assert!(renewals <= 5 * 20 + 5, "{renewals} at once");
+                assert_eq!(present(&mut play), MEMBERS, "refused: {is_refused}");
+            }
+        }
+        // Nothing is late any more.
+        let before = play.store().entered;
+        play.0.wait(27_000);
+        let renewals = play.store().entered - before;
+        assert!((500..=580).contains(&renewals), "{renewals} renewals of {MEMBERS} members");
+    }
+}

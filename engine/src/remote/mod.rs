@@ -86,6 +86,8 @@ enum Asked {
     /// The channel is heard again, after this was the last publication heard.
     Anew(Box<str>, Position),
     Reply(Caller, Box<str>),
+    /// A presence entry in the channel with this index.
+    Renewal(u32),
     /// Nobody waits: the data plane has logged what failed.
     Nothing,
 }
@@ -273,6 +275,7 @@ impl Remote {
                 return self.unhearing_answered(&name, is_done, out, resolved);
             }
             (Asked::Step(number), reply) => return self.step_answered(number, reply, out, resolved),
+            (Asked::Renewal(id), reply) => return self.renewal_answered(id, matches!(reply, StoreReply::Done)),
             (Asked::Nothing, _) => return,
             (Asked::Publish(caller, channel), StoreReply::Published(at)) => (caller, channel, HomeReply::Published(at)),
             (Asked::History(caller, channel, epoch), StoreReply::Read(facts)) => {
