@@ -17,7 +17,7 @@ use super::api::{self, Protocol};
 use super::calls::{Answer, Calls};
 use super::entropy::Entropy;
 use super::http::Negotiated;
-use super::states::States;
+use super::states::{self, States};
 use super::store::{ForControl, Store, StoreOptions, hand_over};
 use super::user_status::{self, UserStatus, UserStatusOptions};
 use super::{ApiCall, ApiCounters, ApiReply, Core, FromControl, Parcel, ToControl, http};
@@ -131,10 +131,14 @@ impl CoreHandler {
             });
         }
         self.for_control = for_control;
-        if let Some(states) = &mut self.states
-            && !self.is_starting
-        {
-            states.turn(&self.core, driver);
+        match &mut self.states {
+            Some(states) if !self.is_starting => states.turn(&self.core, driver),
+            Some(_) => {}
+            None => {
+                if let Some(store) = &mut *self.core.store.borrow_mut() {
+                    states::pass_on(store, &mut self.core.port.borrow_mut());
+                }
+            }
         }
     }
 
@@ -322,6 +326,11 @@ impl Handler for CoreHandler {
             match parcel {
                 Parcel::Engine(message) => {
                     self.core.with_driver(driver, |engine, hands| engine.message(message, hands));
+                }
+                Parcel::Appended(partition) => {
+                    if let Some(states) = &mut self.states {
+                        states.appended(partition);
+                    }
                 }
                 Parcel::FromControl(what) => self.take_from_control(driver, what),
                 Parcel::ToControl(_) => debug_assert!(false, "only the control thread is told this"),

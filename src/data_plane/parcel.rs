@@ -24,6 +24,9 @@ use crate::settings::Settings;
 pub(crate) enum Parcel {
     /// From core to core.
     Engine(Message),
+    /// From any core to core 0, which carries the workers of channel state: its calls have queued an event in this
+    /// partition.
+    Appended(u32),
     /// From a core to the control thread.
     ToControl(ToControl),
     /// From the control thread to a core.

@@ -185,7 +185,7 @@ impl Store {
     }
 
     /// What came of a client's coming besides its entry. Anything but an answer of the script is for others to complain of.
-    pub(super) fn note_entered(&mut self, reply: &Reply, now_ms: u64) {
+    pub(in crate::data_plane) fn note_entered(&mut self, reply: &Reply, now_ms: u64) {
         let Reply::Array(parts) = reply else { return };
         let mut numbers = parts.iter().map(Reply::as_int);
         let mut next = || numbers.next().flatten().unwrap_or_default();
