@@ -81,6 +81,10 @@ pub(crate) const BACKEND_REDIRECTS_MAX: usize = 10;
 /// At most one log line of a kind about a proxy in this time, in ms.
 pub(crate) const BACKEND_LOG_MS: u64 = 1000;
 
+/// At most one outage of a proxy's channel state events is told in this time, in ms: partitions deliver side by side, and
+/// while some fail others may not.
+pub(crate) const BACKEND_OUTAGE_LOG_MS: u64 = 10_000;
+
 /// Connections of the gRPC API at a time. Each process of an application keeps one, seldom several, for calls share them;
 /// each is a file, which calls to backends and logs need as well.
 pub(crate) const GRPC_CONNECTIONS_MAX: usize = 1024;

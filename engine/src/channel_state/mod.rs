@@ -5,25 +5,25 @@
 //! [`Effect`], what comes of it an answer with its ticket. A partition is worked on only with its lease, as far as this node's
 //! own clock can tell; without it nothing is sent any more, and nothing is remembered.
 
+mod drops;
 mod effects;
 mod holding;
 mod leases;
 mod options;
 mod partition;
 mod queue;
-mod streak;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use fastrand::Rng;
 
+use drops::Drops;
 pub use effects::{Ask, AskWhat, Effect};
 use leases::Leases;
 pub use options::{WorkersOptions, WorkersStats};
 use partition::{Partition, Stand};
 use queue::Need;
-use streak::{Drops, Streak};
 
 use crate::backend::ProxyId;
 use crate::limits::{STATE_BATCH_MAX, STATE_CHORES_MAX, STATE_DELIVERIES_MAX, STATE_LEASE_TRUST_MS, STATE_STOP_MS};
@@ -55,7 +55,6 @@ struct Backend {
     in_flight: usize,
     /// Partitions that have a batch for it, once others are through.
     waiting: VecDeque<u32>,
-    streak: Streak,
 }
 
 /// A call to the store.
@@ -184,7 +183,6 @@ impl Workers {
         let Some(Tell { partition: at, term, queue }) = self.tells.remove(&number) else { return };
         let backend = &mut self.backends[queue];
         backend.in_flight -= 1;
-        backend.streak.note(&backend.name, ok, now_ms);
         self.stats.failed += u64::from(!ok);
         let partition = &mut self.partitions[at as usize];
         if partition.term == term {
@@ -373,6 +371,6 @@ impl Workers {
 
 impl Backend {
     fn new(proxy: ProxyId, name: Box<str>) -> Self {
-        Self { proxy, name, in_flight: 0, waiting: VecDeque::new(), streak: Streak::default() }
+        Self { proxy, name, in_flight: 0, waiting: VecDeque::new() }
     }
 }

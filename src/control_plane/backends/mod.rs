@@ -32,7 +32,7 @@ use self::grpc::{Grpc, GrpcOptions};
 use self::http::Http;
 use self::joined::Joined;
 use self::metrics::{Kind, Stats};
-use self::trouble::Trouble;
+use self::trouble::{Outage, Trouble};
 use crate::limits::{BACKEND_IN_FLIGHT_MAX, BACKEND_WAITING_MAX};
 use crate::settings::proxies::{Endpoint, Proxies, Proxy};
 
@@ -110,6 +110,8 @@ struct Backend {
     entered: Cell<usize>,
     stats: RefCell<Stats>,
     failures: RefCell<Trouble>,
+    /// Of channel state events, which are sent again until they are taken.
+    untold: RefCell<Outage>,
     rejections: RefCell<Trouble>,
     /// Calls that clients made impossible.
     unwritable: RefCell<Trouble>,
@@ -158,6 +160,7 @@ impl Backend {
             entered: Cell::new(0),
             stats: RefCell::default(),
             failures: RefCell::default(),
+            untold: RefCell::default(),
             rejections: RefCell::default(),
             unwritable: RefCell::default(),
         })
@@ -205,7 +208,7 @@ impl Backend {
         self.stats.borrow_mut().ended(kind, now - began, outcome.is_err());
         match outcome {
             Ok(reply) => {
-                self.went_well(now);
+                self.went_well(kind, now);
                 reply
             }
             Err(failure) => {
@@ -215,17 +218,33 @@ impl Backend {
         }
     }
 
-    fn went_well(&self, now: Instant) {
+    fn went_well(&self, kind: Kind, now: Instant) {
         self.rejections.borrow_mut().went_well(now);
         self.unwritable.borrow_mut().went_well(now);
-        if let Some(failed) = self.failures.borrow_mut().went_well(now) {
-            let Proxy { name, .. } = self.proxy();
-            tracing::info!(proxy_name = name, endpoint = self.endpoint, failed, "backend answers again");
+        let (proxy_name, endpoint) = (&*self.proxy().name, &*self.endpoint);
+        if kind == Kind::State {
+            if let Some(failed) = self.untold.borrow_mut().went_well() {
+                tracing::info!(proxy_name, endpoint, failed, "channel state events are delivered again");
+            }
+        } else if let Some(failed) = self.failures.borrow_mut().went_well(now) {
+            tracing::info!(proxy_name, endpoint, failed, "backend answers again");
         }
     }
 
     fn failed(&self, kind: Kind, failure: &Failure, now: Instant) {
-        let (proxy_name, endpoint, kind) = (&*self.proxy().name, &*self.endpoint, kind.name());
+        let (proxy_name, endpoint) = (&*self.proxy().name, &*self.endpoint);
+        if kind == Kind::State {
+            if self.untold.borrow_mut().failed(now) {
+                tracing::warn!(
+                    proxy_name,
+                    endpoint,
+                    error = %failure,
+                    "cannot deliver channel state events; they wait and are sent again"
+                );
+            }
+            return;
+        }
+        let kind = kind.name();
         if let Failure::Unwritable = failure {
             if let Some(count) = self.unwritable.borrow_mut().failed(now) {
                 tracing::info!(proxy_name, endpoint, kind, count, error = %failure, "backend cannot be asked");

@@ -1,13 +1,15 @@
 //! What goes wrong with calls of one proxy, in the log: its first failure, then how many there were, at most once a second,
-//! and when it is over. A backend that is down for a night must not fill a disk.
+//! and when it is over. A backend that is down for a night must not fill a disk. Of calls that are repeated until they
+//! succeed only when that begins and when it is over.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::limits::BACKEND_LOG_MS;
+use crate::limits::{BACKEND_LOG_MS, BACKEND_OUTAGE_LOG_MS};
 
 const PAUSE: Duration = Duration::from_millis(BACKEND_LOG_MS);
+const OUTAGE_PAUSE: Duration = Duration::from_millis(BACKEND_OUTAGE_LOG_MS);
 
 /// One kind of trouble.
 #[derive(Default)]
@@ -45,6 +47,35 @@ impl Trouble {
     }
 }
 
+/// Calls that are repeated until they succeed: an outage is a line when it begins and one when it is over. One soon after
+/// another that is over soon is none.
+#[derive(Default)]
+pub(super) struct Outage {
+    /// Since the last success.
+    failures: u64,
+    /// A line says that it has begun.
+    is_told: bool,
+    last_told: Option<Instant>,
+}
+
+impl Outage {
+    /// It went wrong once more. Whether a line is due.
+    pub(super) fn failed(&mut self, now: Instant) -> bool {
+        self.failures += 1;
+        if self.is_told || self.last_told.is_some_and(|last| now < last + OUTAGE_PAUSE) {
+            return false;
+        }
+        (self.is_told, self.last_told) = (true, Some(now));
+        true
+    }
+
+    /// It went well. `Some` = a line is due: after so many failures.
+    pub(super) fn went_well(&mut self) -> Option<u64> {
+        let failures = std::mem::take(&mut self.failures);
+        std::mem::take(&mut self.is_told).then_some(failures)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +93,22 @@ mod tests {
         assert_eq!(trouble.went_well(at(3_700)), Some(2_501));
         assert_eq!(trouble.went_well(at(3_700)), None);
         assert_eq!(trouble.failed(at(3_701)), Some(1));
+    }
+
+    /// An operator would take a backend that is back for one that is still away, or the disk would fill.
+    #[test]
+    fn an_outage_has_a_beginning_and_an_end() {
+        let (mut outage, start) = (Outage::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(outage.went_well(), None);
+        assert_eq!([0, 1, 60_000].map(|ms| outage.failed(at(ms))), [true, false, false]);
+        assert_eq!((outage.went_well(), outage.went_well()), (Some(3), None));
+        assert!(outage.failed(at(60_001)), "another one, long after the first line");
+        assert_eq!(outage.went_well(), Some(1));
+        assert!(!outage.failed(at(60_002)), "soon after the last line");
+        assert_eq!(outage.went_well(), None, "its end is as silent as its beginning");
+        let lasting = [60_003, 60_001 + BACKEND_OUTAGE_LOG_MS - 1, 60_001 + BACKEND_OUTAGE_LOG_MS];
+        assert_eq!(lasting.map(|ms| outage.failed(at(ms))), [false, false, true], "unless it lasts");
+        assert_eq!(outage.went_well(), Some(3));
     }
 }
