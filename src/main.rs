@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod base64_text;
 mod cli;
 mod config;
 mod control_plane;

@@ -15,7 +15,7 @@ use gyre_io::redis::Servers;
 use gyre_proto::api::{Batch, Command, Reply};
 use gyre_proto::ids::CoreId;
 
-use super::api::Protocol;
+use super::api::{CallError, Protocol};
 use super::{StateSnapshot, StoreStats};
 use crate::settings::Settings;
 
@@ -210,9 +210,9 @@ pub(crate) struct Snapshot {
 /// Server API calls of one core.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ApiCounters {
-    /// By method: calls, and errors by code.
+    /// By method: calls, and errors by what was wrong.
     pub(crate) calls: std::collections::BTreeMap<(Protocol, &'static str), u64>,
-    pub(crate) errors: std::collections::BTreeMap<(Protocol, &'static str, u32), u64>,
+    pub(crate) errors: std::collections::BTreeMap<(Protocol, &'static str, CallError), u64>,
     /// Upgrades refused because of their origin.
     pub(crate) refused_origins: u64,
     /// Because of `client.connection_limit`.

@@ -1,8 +1,6 @@
 //! What an answer means to the engine: `disconnect` wins over `error`, and that over `result`; of a payload and its base64
 //! form one is left.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use gyre_engine::backend::{
     BackendError, BackendReply, BackendResult, ConnectAnswer, PublishAnswer, RefreshAnswer, SubRefreshAnswer,
@@ -13,6 +11,7 @@ use gyre_proto::codes::Disconnect;
 use gyre_proto::proxy::{self, *};
 
 use super::failure::{Failure, shortened};
+use crate::base64_text;
 
 /// What came of a call.
 type Outcome = Result<BackendReply, Failure>;
@@ -152,14 +151,12 @@ fn refused(error: Option<proxy::Error>) -> Result<(), Failure> {
     }
 }
 
-/// The one that counts. Line feeds in base64 are nothing, as upstream.
+/// The one that counts.
 fn decoded(name: &'static str, plain: Bytes, base64: &str) -> Result<Bytes, Failure> {
-    let decoded = match base64 {
-        "" => return Ok(plain),
-        text if text.contains(['\r', '\n']) => STANDARD.decode(text.replace(['\r', '\n'], "")),
-        text => STANDARD.decode(text),
-    };
-    decoded.map(Bytes::from).map_err(|_| Failure::Base64(name))
+    match base64 {
+        "" => Ok(plain),
+        text => base64_text::decoded(text).ok_or(Failure::Base64(name)),
+    }
 }
 
 /// What a session or a channel keeps for long: over gRPC it is a part of the buffer that the whole answer was read into, at

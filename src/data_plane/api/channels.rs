@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use gyre_engine::rules::{self, Resolved};
 use gyre_engine::{HistoryCall, HistoryOptions, HomeCall, HomeReply, Position, PublishCall};
@@ -13,6 +11,7 @@ use gyre_proto::codes::ApiError;
 
 use super::super::Core;
 use super::side_by_side::side_by_side;
+use crate::base64_text;
 
 /// What publish and broadcast have in common.
 struct Message {
@@ -104,7 +103,7 @@ pub(super) fn payload(data: Bytes, b64data: &str) -> Result<Bytes, ApiError> {
     if b64data.is_empty() {
         return Ok(data);
     }
-    STANDARD.decode(b64data).map(Bytes::from).map_err(|_| ApiError::BAD_REQUEST)
+    base64_text::decoded(b64data).ok_or(ApiError::BAD_REQUEST)
 }
 
 /// The ladder of the reading methods: 107 without channel, 102 for an unknown namespace, 108 when the feature is off.

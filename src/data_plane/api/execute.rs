@@ -1,5 +1,7 @@
 //! Commands that name their method: one at a time, or in batches.
 
+use std::fmt;
+
 use gyre_proto::api::{Batch, Command, Reply, RpcRequest, RpcResult};
 use gyre_proto::codes::ApiError;
 
@@ -19,6 +21,31 @@ impl Protocol {
         match self {
             Self::Http => "http",
             Self::Grpc => "grpc",
+        }
+    }
+}
+
+/// Why a call is counted as one that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum CallError {
+    /// It was answered with this error.
+    Code(u32),
+    /// Its body did not arrive, or is too long.
+    ReadBody,
+    /// Its body is not a request.
+    Unmarshal,
+    /// Its result cannot be written.
+    Marshal,
+}
+
+impl fmt::Display for CallError {
+    /// As metrics name it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => code.fmt(formatter),
+            Self::ReadBody => formatter.write_str("read_body"),
+            Self::Unmarshal => formatter.write_str("unmarshal"),
+            Self::Marshal => formatter.write_str("marshal"),
         }
     }
 }
@@ -88,6 +115,7 @@ pub(in crate::data_plane) async fn execute(core: &Core, protocol: Protocol, comm
         })
         .await;
     }
+    count_error(core, protocol, "unknown", CallError::Code(ApiError::NOT_FOUND.code));
     failed(ApiError::NOT_FOUND)
 }
 
@@ -128,8 +156,13 @@ pub(in crate::data_plane) fn count<R>(
     let mut counters = core.api.borrow_mut();
     *counters.calls.entry((protocol, name)).or_default() += 1;
     if let Err(error) = outcome {
-        *counters.errors.entry((protocol, name, error.code)).or_default() += 1;
+        *counters.errors.entry((protocol, name, CallError::Code(error.code))).or_default() += 1;
     }
+}
+
+/// Counts an error of what was no call, or of a result that nobody gets.
+pub(in crate::data_plane) fn count_error(core: &Core, protocol: Protocol, name: &'static str, error: CallError) {
+    *core.api.borrow_mut().errors.entry((protocol, name, error)).or_default() += 1;
 }
 
 /// Puts the result of `method` where it belongs in a reply. Boxed: [`execute`] would have room for all methods at once.

@@ -11,7 +11,7 @@ mod user_status;
 
 pub(super) use acts::{channels, disconnect, info, refresh, subscribe, unsubscribe};
 pub(super) use channels::{broadcast, history, history_remove, presence, presence_stats, publish};
-pub(crate) use execute::Protocol;
-pub(super) use execute::{batch, count, execute, failed, rpc};
+pub(crate) use execute::{CallError, Protocol};
+pub(super) use execute::{batch, count, count_error, execute, failed, rpc};
 pub(super) use side_by_side::breathe;
 pub(super) use user_status::{delete_user_status, get_user_status, update_user_status};

@@ -9,7 +9,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use subtle::ConstantTimeEq;
 
-use super::super::api::{self, Protocol};
+use super::super::api::{self, CallError, Protocol};
 use super::{Answer, Core, json, status, text};
 use crate::limits::API_BODY_BYTES_MAX;
 use crate::settings::ApiSettings;
@@ -100,12 +100,18 @@ pub(super) async fn answer(
         return status(StatusCode::UNAUTHORIZED);
     }
     let wants_status = settings.errors_have_status || asks_for_status(request.headers());
+    let name = match endpoint {
+        Endpoint::Method(name) => name,
+        Endpoint::Legacy => "legacy",
+    };
     let body = match Limited::new(request.into_body(), API_BODY_BYTES_MAX).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            api::count_error(core, Protocol::Http, name, CallError::ReadBody);
             return status(StatusCode::PAYLOAD_TOO_LARGE);
         }
         Err(error) => {
+            api::count_error(core, Protocol::Http, name, CallError::ReadBody);
             tracing::info!(%error, "cannot read the body of a server API call");
             return text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n");
         }
@@ -126,15 +132,15 @@ pub(super) async fn answer(
             json(StatusCode::OK, Bytes::from(body))
         }
         Err(Failure::Undecodable) => {
-            let method = match endpoint {
-                Endpoint::Method(name) => name,
-                Endpoint::Legacy => "",
-            };
-            tracing::error!(method, "server API call with an undecodable body");
+            api::count_error(core, Protocol::Http, name, CallError::Unmarshal);
+            tracing::error!(method = name, "server API call with an undecodable body");
             text(StatusCode::BAD_REQUEST, "Bad Request\n")
         }
         Err(Failure::ShuttingDown) => text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable\n"),
-        Err(Failure::Unencodable) => text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n"),
+        Err(Failure::Unencodable) => {
+            api::count_error(core, Protocol::Http, name, CallError::Marshal);
+            text(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error\n")
+        }
     }
 }
 

@@ -86,6 +86,9 @@ def test_H05_b64data(node, fresh):
         wire.subscribe(channel)
         node.api("publish", channel=channel, b64data=base64.b64encode(b'{"n": 1}').decode())
         assert wire.data() == {"n": 1}
+        # Encoders of MIME break lines.
+        node.api("publish", channel=channel, b64data=base64.encodebytes(b'{"n": "%s"}' % (b"x" * 100)).decode())
+        assert wire.data() == {"n": "x" * 100}
 
 
 def test_H06_broadcast(node, fresh):

@@ -223,3 +223,25 @@ def test_L01_commands_of_batches_are_counted():
 
         eventually(lambda: samples().get(calls) == "3" and samples().get(name) == "2", within=12, what="counted calls")
         assert samples()['gyre_api_calls_total{protocol="http",method="batch"}'] == "1"
+
+
+def test_L02_mistakes_of_backends_are_counted(fresh):
+    # An alert on calls that nobody understands, as dashboards for upstream have it, would stay silent.
+    with running() as node:
+        assert node.http("POST", "/api/publish", "{bad", KEY)[0] == 400
+        binary = fresh("hist")
+        node.api("publish", channel=binary, b64data="/w==")
+        body = json.dumps({"channel": binary, "limit": 1})
+        assert node.http("POST", "/api/history", body, KEY)[0] == 500
+        batch(node, {"connections": {}})
+
+        def labels():
+            lines = node.http("GET", "/metrics")[2].decode().splitlines()
+            return [line.split("{")[1] for line in lines if line.startswith("centrifugo_api_command_errors_total{")]
+
+        expected = [
+            'protocol="http",method="history",error="marshal"} 1',
+            'protocol="http",method="publish",error="unmarshal"} 1',
+            'protocol="http",method="unknown",error="104"} 1',
+        ]
+        eventually(lambda: labels() == expected, within=12, what="counted mistakes")
