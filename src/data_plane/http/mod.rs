@@ -11,9 +11,9 @@ use bytes::Bytes;
 use gyre_io::http::{HttpLimits, RequestBody, Upgrade};
 use gyre_proto::ids::ConnId;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 
 use super::Core;
 use super::store::Store;
@@ -71,7 +71,34 @@ async fn route(
         answer.headers_mut().insert(CONTENT_TYPE, kind);
         return answer;
     }
+    if let Some(api) = &settings.api
+        && let Some(place) = meant(&api.prefix, request.uri())
+    {
+        let mut answer = status(StatusCode::TEMPORARY_REDIRECT);
+        answer.headers_mut().insert(LOCATION, place);
+        return answer;
+    }
     text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// What of the API was meant by a path with doubled slashes, which base addresses that end in one lead to. Libraries follow
+/// there. It is not answered in place: a proxy in front may keep strangers from the right path alone.
+fn meant(prefix: &str, uri: &Uri) -> Option<HeaderValue> {
+    let mut place = String::with_capacity(uri.path().len());
+    for char in uri.path().chars() {
+        if !(char == '/' && place.ends_with('/')) {
+            place.push(char);
+        }
+    }
+    if place == uri.path() {
+        return None;
+    }
+    api::endpoint(prefix, &place)?;
+    if let Some(query) = uri.query() {
+        place.push('?');
+        place.push_str(query);
+    }
+    HeaderValue::try_from(place).ok()
 }
 
 fn status(status: StatusCode) -> Answer {
@@ -93,4 +120,26 @@ fn json(code: StatusCode, body: Bytes) -> Answer {
     *answer.body_mut() = Full::new(body);
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A library whose base address ends in a slash would be told 404; or one could be sent to another host.
+    #[test]
+    fn doubled_slashes() {
+        for (prefix, uri, expected) in [
+            ("/api", "/api//publish", Some("/api/publish")),
+            ("/api", "//api///publish?api_key=k", Some("/api/publish?api_key=k")),
+            ("/api", "//api", Some("/api")),
+            ("/api", "/api/publish", None),
+            ("/api", "/api//nosuch", None),
+            ("/api", "//example.com", None),
+            ("", "//batch", Some("/batch")),
+        ] {
+            let there = meant(prefix, &uri.parse().expect("a URI"));
+            assert_eq!(there.as_ref().map(HeaderValue::as_bytes), expected.map(str::as_bytes), "{uri}");
+        }
+    }
 }

@@ -230,3 +230,12 @@ def test_H21_official_python_library(node, fresh):
         assert refused.value.code == 102
     with pytest.raises(cent.CentUnauthorizedError):
         cent.Client(f"http://127.0.0.1:{node.port}/api", "wrong").info(cent.InfoRequest())
+
+
+def test_H21_base_address_that_ends_in_a_slash(node, fresh):
+    # Whoever writes it like that would get 404 for every call. As upstream.
+    client = cent.Client(f"http://127.0.0.1:{node.port}/api/", api_key=API_KEY)
+    assert client.publish(cent.PublishRequest(channel=fresh("hist"), data=1)).offset == 1
+    status, headers, _ = node.http("POST", "/api//publish?a=b", "{}")
+    assert (status, headers["Location"]) == (307, "/api/publish?a=b")
+    assert node.http("POST", "/api//nosuch", "{}")[0] == 404
