@@ -1,13 +1,16 @@
 """A living Redis that refuses: full, out of connections, permissions taken away, the password changed."""
 
 import contextlib
+import re
 import time
 
 import redis
 from harness import Wire, eventually, running
 from harness.checker import Follower, Publisher, judge
+from harness.node import ROOT
 from harness.redis import RedisServer
 from harness.several import BACK_WITHIN_S, QUICK, on_redis, several, works
+from harness.state import LEASE_S, TOLD_WITHIN_S, TTL_S, told_by
 
 # What the reference documents for an ACL user.
 DOCUMENTED = """hello auth select ping client|setname client|setinfo evalsha eval script|load publish subscribe unsubscribe
@@ -112,6 +115,47 @@ def test_J12_documented_acl_user(fresh):
         one.api("history_remove", channel=channel)
         eventually(lambda: one.api("presence_stats", channel=members) == {"num_clients": 0, "num_users": 0})
         eventually(lambda: {len(node.api("info")["nodes"]) for node in (one, two)} == {2}, what="info")
+        denied = [entry for entry in admin.execute_command("ACL", "LOG") if entry["username"] == "gyre"]
+        assert not denied, denied
+
+
+def documented(*features):
+    """The rules of docs/operate/redis.md for a node with these features."""
+    page = (ROOT / "docs/operate/redis.md").read_text()
+    rules = re.search(r"^ACL SETUSER gyre (.+)$", page, re.M)[1].replace("SECRET", "secret")
+    for feature in features:
+        rules += " " + re.search(rf"^\| `([^`]+)` \| [^|]*{feature}", page, re.M)[1].replace("\\|", "|")
+    return rules.split()
+
+
+def test_J12_documented_acl_user_of_state_and_status(fresh):
+    # Whoever turns channel state or user status on later would have them refused by Redis, in production.
+    with RedisServer() as server:
+        admin = server.client(decode_responses=True)
+        acl(admin, *documented("channel state events", "user status"))
+        changes = {"user_status": {"enabled": True, "redis": {"reuse_from_engine": True}}}
+        channel, user = fresh("chat"), fresh()
+        with told_by(1, f"redis://gyre:secret@127.0.0.1:{server.port}", changes=changes, num_partitions=2) as ((node,), told):
+            with Wire.connected(node, user) as wire:
+                for kinds in ("occupied", "occupied vacated occupied"):
+                    wire.subscribe(channel)
+                    told.expect(channel, kinds)
+                    assert node.api("presence_stats", channel=channel) == {"num_clients": 1, "num_users": 1}
+                    assert len(node.api("presence", channel=channel)["presence"]) == 1
+                    assert wire.call(unsubscribe={"channel": channel})
+                    told.expect(channel, f"{kinds} vacated")
+                assert "rpc" in wire.call(rpc={"method": "update_user_status"})
+                assert {"active", "online"} <= set(node.api("get_user_status", users=[user])["statuses"][0])
+                node.api("update_user_status", users=[user], state="busy")
+                node.api("delete_user_status", users=[user])
+                wire.subscribe(channel)
+                told.expect(channel, "occupied vacated occupied vacated occupied")
+                # Now its entry has to run out.
+                node.process.kill()
+                node.process.wait()
+            node.start()
+            told.expect(channel, "occupied vacated occupied vacated occupied vacated", within=TTL_S + LEASE_S + TOLD_WITHIN_S)
+            assert not node.logs("error"), node.logs("error")
         denied = [entry for entry in admin.execute_command("ACL", "LOG") if entry["username"] == "gyre"]
         assert not denied, denied
 
