@@ -17,8 +17,12 @@ pub struct Counters {
     pub unsubscribes: u64,
     /// Recoveries that proved continuity.
     pub recovered: u64,
+    /// Those of them that brought publications.
+    pub recovered_publications: u64,
     /// Recoveries that could not.
     pub unrecovered: u64,
+    /// Recoveries in cache mode, successful or not.
+    pub cache_recoveries: u64,
     /// Publications on channels whose home is this core, as all calls below.
     pub publishes: u64,
     /// Joins told.

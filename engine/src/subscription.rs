@@ -286,11 +286,13 @@ impl Engine {
 
     fn count_recovery(&mut self, plan: &Plan, facts: &SubscribeFacts) {
         self.counters.subscribes += 1;
-        if plan.recover.is_some() {
-            match facts.recovered {
-                true => self.counters.recovered += 1,
-                false => self.counters.unrecovered += 1,
-            }
+        let Some(from) = &plan.recover else { return };
+        self.counters.cache_recoveries += u64::from(from.mode == RecoveryMode::Cache);
+        if facts.recovered {
+            self.counters.recovered += 1;
+            self.counters.recovered_publications += u64::from(!facts.publications.is_empty());
+        } else {
+            self.counters.unrecovered += 1;
         }
     }
 }

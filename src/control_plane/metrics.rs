@@ -86,7 +86,7 @@ pub(super) fn page<'a>(
 }
 
 fn node_counters(page: &mut Page, sum: impl Fn(Value) -> u64, traffic: Traffic) {
-    const ACTIONS: [(&str, Value); 13] = [
+    const ACTIONS: [(&str, Value); 14] = [
         ("add_client", |s| s.counters.connects),
         ("remove_client", |s| s.counters.connects - s.counters.connected),
         ("add_subscription", |s| s.counters.subscribes),
@@ -96,7 +96,8 @@ fn node_counters(page: &mut Page, sum: impl Fn(Value) -> u64, traffic: Traffic) 
         ("presence", |s| s.counters.presences),
         ("presence_stats", |s| s.counters.presence_stats),
         ("history", |s| s.counters.histories),
-        ("history_recover", |s| s.counters.recovered + s.counters.unrecovered),
+        ("history_recover", |s| s.counters.recovered + s.counters.unrecovered - s.counters.cache_recoveries),
+        ("history_recover_cache", |s| s.counters.cache_recoveries),
         ("history_remove", |s| s.counters.history_removes),
         ("history_stream_top", |s| s.counters.position_checks),
         ("survey", |s| s.api.surveys.count),
@@ -146,9 +147,15 @@ fn client_counters(page: &mut Page, cores: &[&Snapshot], sum: impl Fn(Value) -> 
     page.single("gyre_connection_rate_limited_total", "counter", help, sum(|s| s.api.refused_by_rate));
     let name = "centrifugo_client_recover";
     page.family(name, "counter", "Recovery attempts.");
-    let counts = [("yes", sum(|s| s.counters.recovered)), ("no", sum(|s| s.counters.unrecovered))];
-    for (recovered, value) in counts {
-        page.sample(name, &[("recovered", recovered), ("channel_namespace", "")], value);
+    // What could not be recovered brings no publications.
+    let counts = [
+        ("yes", "yes", sum(|s| s.counters.recovered_publications)),
+        ("yes", "no", sum(|s| s.counters.recovered - s.counters.recovered_publications)),
+        ("no", "no", sum(|s| s.counters.unrecovered)),
+    ];
+    for (recovered, brought, value) in counts {
+        let labels = [("recovered", recovered), ("channel_namespace", ""), ("has_recovered_publications", brought)];
+        page.sample(name, &labels, value);
     }
     let name = "centrifugo_client_num_server_disconnects";
     page.family(name, "counter", "Disconnects by the server.");

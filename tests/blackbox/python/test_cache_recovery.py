@@ -265,6 +265,32 @@ def test_refused_at_start(options, word):
         node.end()
 
 
+def test_recoveries_are_counted(fresh):
+    # On dashboards a lost cache would look like a full one, and a stream like a cache.
+    with running(namespaces(*NAMESPACES), cores=2) as node, Wire.connected(node) as wire, Wire.connected(node) as other:
+        stream, cache, empty = fresh("recovery"), fresh("cache"), fresh("cache")
+        epoch = node.publish(stream, 1)["epoch"]
+        node.publish(cache, 1)
+        wire.subscribe(stream, recover=True, epoch=epoch)
+        wire.subscribe(cache, recover=True)
+        wire.subscribe(empty, recover=True)
+        other.subscribe(stream, recover=True, offset=1, epoch=epoch)
+        other.subscribe(cache)
+
+        def recoveries(recovered, brought):
+            labels = f'recovered="{recovered}",channel_namespace="",has_recovered_publications="{brought}"'
+            return node.metric(f"centrifugo_client_recover{{{labels}}}")
+
+        def counts():
+            actions = [f'{{action="{action}",channel_namespace=""}}' for action in ("history_recover", "history_recover_cache")]
+            return [
+                *(recoveries(*which) for which in (("yes", "yes"), ("yes", "no"), ("no", "no"))),
+                *(node.metric(f"centrifugo_node_action_count{labels}") for labels in actions),
+            ]
+
+        eventually(lambda: counts() == [2, 1, 1, 2, 2], what="2 with, 1 without, 1 failed; 2 of streams, 2 of caches")
+
+
 def test_F14_ends_with_the_epoch(fresh):
     # After a loss of data the client would believe that it has the state.
     with RedisServer() as server, running(on_redis(server.address, namespaces(*NAMESPACES))) as node:
