@@ -267,8 +267,12 @@ fn gives(act: &Act, channel: &str) -> bool {
     matches!(&act.what, ActWhat::Subscribe(subscribe) if *subscribe.channel == *channel)
 }
 
+/// Not while the session waits for a backend, which may be the one that has made the call: its answer would wait for itself.
+/// The act is done all the same, when the backend has answered.
 fn waits_for(session: &Session, number: u32) -> bool {
     let Some(pending) = session.pending.as_deref() else { return false };
-    matches!(pending.work, Work::ServerSide { act, .. } if act == number)
-        || pending.acts.iter().any(|(_, waiting)| *waiting == number)
+    match pending.work {
+        Work::ServerSide { act, .. } if act == number => true,
+        ref work => !work.waits_for_backend() && pending.acts.iter().any(|(_, waiting)| *waiting == number),
+    }
 }

@@ -18,7 +18,7 @@ use crate::engine::home_of;
 use crate::hub::ChannelId;
 use crate::limits::PUBLISHES_IN_FLIGHT_MAX;
 use crate::rules::Rules;
-use crate::subscription::Plan;
+use crate::subscription::{Plan, WhenEmpty};
 use crate::token::ConnectionToken;
 
 /// The id of a connection that clients see: a UUID, version 4.
@@ -221,6 +221,17 @@ pub(crate) enum Work {
     AskRpc {
         id: u32,
     },
+}
+
+impl Work {
+    /// It takes as long as a backend, which may be waiting itself for what it has asked of the server API.
+    pub(crate) fn waits_for_backend(&self) -> bool {
+        match self {
+            Self::AskSubscribe { .. } | Self::AskPublish { .. } | Self::AskRpc { .. } => true,
+            Self::Subscribe { plan, .. } => matches!(plan.when_empty, WhenEmpty::Asked(_)),
+            _ => false,
+        }
+    }
 }
 
 /// A connect whose credentials and channels are in order.

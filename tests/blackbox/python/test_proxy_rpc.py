@@ -48,6 +48,22 @@ def test_I07_data(asking):
             assert wire.call(rpc={"method": "m"})["rpc"] == expected
 
 
+def test_the_backend_gives_a_channel_meanwhile(asking, fresh):
+    # "Join this room": the client's call and that of the server API would wait for each other until both fail.
+    channel, user = fresh("open"), fresh("user")
+
+    def join(call):
+        asking.node.api("subscribe", user=user, channel=channel)
+        return result(data="joined")
+
+    with asking.wire(user) as wire:
+        asking.backend["rpc"] = join
+        assert wire.call(rpc={"method": "join"})["rpc"] == {"data": "joined"}
+        assert wire.push("subscribe")["channel"] == channel
+        asking.node.publish(channel, 1)
+        assert wire.data() == 1
+
+
 def test_errors(asking):
     # Applications tell their clients by codes what went wrong.
     with asking.wire() as wire:
