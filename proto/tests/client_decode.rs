@@ -254,7 +254,7 @@ fn lenient_where_the_protocol_is() {
     );
     assert_eq!(command.id, 0);
     let connect = command.connect.unwrap();
-    assert_eq!((&*connect.token, connect.data.len(), connect.subs.len(), &*connect.headers["h"]), ("a", 0, 0, ""));
+    assert_eq!((&*connect.token, connect.subs.len(), &*connect.headers["h"], connect.flag), ("a", 0, "", 0));
     let command = decode_one(
         Json,
         r#"{"subscribe":{"channel":null,"recover":null,"tf":{"nodes":[null,{"vals":["a",null],"nodes":null}]}}}"#,
@@ -279,6 +279,7 @@ fn payloads_are_verbatim() {
         "123456789012345678901234567890.12345678901234567890123",
         "[ ]",
         "false",
+        "null",
         r#""\ud800""#,
     ] {
         let frame = format!(r#"{{"publish":{{"channel":"a","data": {payload} }},"id":1}}"#);

@@ -109,7 +109,7 @@ struct Raw(Bytes);
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        json::raw_bytes_or_null(reader).map(Self)
+        json::raw_bytes(reader).map(Self)
     }
 }
 

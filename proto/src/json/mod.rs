@@ -14,5 +14,5 @@ mod write;
 
 pub use check::is_value;
 pub(crate) use object::{Object, object};
-pub(crate) use read::{decode, decode_first, raw_bytes, raw_bytes_or_null};
+pub(crate) use read::{decode, decode_first, raw_bytes};
 pub(crate) use write::{number, string};

@@ -1,7 +1,7 @@
 //! Reading JSON into values, by the rules that both the client protocol and the server API follow.
 //!
 //! Unknown keys are ignored, keys match in their case or, failing that, in any case; `null` leaves a field at its
-//! default; a wrong type is an error. A message is never built from an array.
+//! default, unless it holds raw JSON; a wrong type is an error. A message is never built from an array.
 
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
@@ -30,14 +30,9 @@ pub(crate) fn decode_first<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<(T,
     Ok((value, end))
 }
 
-/// `deserialize_with` of a raw JSON field: the exact text of the value, inner white space kept; `null` = empty.
+/// `deserialize_with` of a raw JSON field: the exact text of the value, inner white space kept. `null` is a value like
+/// any other here, its four letters: an application that says it means it.
 pub(crate) fn raw_bytes<'a, D: Deserializer<'a>>(reader: D) -> Result<Bytes, D::Error> {
-    let value = raw_bytes_or_null(reader)?;
-    Ok(if value == "null" { Bytes::new() } else { value })
-}
-
-/// As [`raw_bytes`], but `null` is a value like any other: its four letters.
-pub(crate) fn raw_bytes_or_null<'a, D: Deserializer<'a>>(reader: D) -> Result<Bytes, D::Error> {
     // sonic-rs recognizes its own type and hands over source text without reading it.
     let value = LazyValue::deserialize(reader)?;
     Ok(Bytes::copy_from_slice(value.as_raw_str().as_bytes()))

@@ -36,6 +36,18 @@ def test_payload_is_not_touched(asking, fresh):
         assert raw.replace(" ", "") in asking.backend.only("publish").body.decode().replace(" ", "")
 
 
+def test_null_is_data(asking, fresh):
+    # Who publishes null would be told that there is no data.
+    channel = fresh("askedpub")
+    with asking.wire() as wire, asking.wire("43") as other:
+        subscribed(asking, other, channel)
+        assert wire.call(publish={"channel": channel, "data": None})["publish"] == {}
+        call = asking.backend.only("publish")
+        assert "data" in call.fields and call.fields["data"] is None
+        push = other.push()
+        assert "data" in push["pub"] and push["pub"]["data"] is None
+
+
 @pytest.mark.parametrize("answer", [{}, {"result": {}}], ids=["nothing", "empty result"])
 def test_I06_allowed(asking, fresh, answer):
     # Every application begins with an empty answer.
