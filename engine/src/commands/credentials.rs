@@ -198,7 +198,9 @@ impl Engine {
         Ok(())
     }
 
-    fn within_limit(&self, user: &str, plans: BTreeMap<String, Plan>) -> Result<Vec<Plan>, Refusal> {
+    /// The plans to carry out. A channel without a name is passed over, as an application may list one by mistake.
+    fn within_limit(&self, user: &str, mut plans: BTreeMap<String, Plan>) -> Result<Vec<Plan>, Refusal> {
+        plans.remove("");
         let limit = self.rules.client.channel_limit;
         if plans.len() > limit {
             tracing::info!(user, limit, "channel limit reached");

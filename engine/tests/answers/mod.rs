@@ -87,7 +87,10 @@ pub(crate) fn backend(name: &str, now_s: i64) -> BackendReply {
                 ..user()
             }))
         }
-        "plain" => result(BackendResult::Connect(ConnectAnswer { channels: vec!["live:a".to_owned(); 2], ..user() })),
+        "plain" => result(BackendResult::Connect(ConnectAnswer {
+            channels: ["live:a", "", "live:a"].map(str::to_owned).into(),
+            ..user()
+        })),
         "past" => result(BackendResult::Connect(ConnectAnswer { expire_at_s: now_s - 1, ..user() })),
         "far" => result(BackendResult::Connect(ConnectAnswer { expire_at_s: i64::MAX, ..user() })),
         "stranger" => result(BackendResult::Connect(ConnectAnswer { channels: vec!["nope:x".to_owned()], ..user() })),

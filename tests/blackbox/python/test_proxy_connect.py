@@ -73,6 +73,13 @@ def test_channels_and_subs_are_merged(asking, fresh):
         assert not asking.backend.calls("subscribe"), "server-side subscriptions are nobody's question"
 
 
+def test_channels_without_a_name_are_passed_over(asking, fresh):
+    # An empty entry in a list would be a subscription that no SDK can leave again.
+    plain = fresh("mayjoin")
+    with asking.wire(channels=["", plain], subs={"": {"data": 1}}) as wire:
+        assert list(wire.session["subs"]) == [plain]
+
+
 def test_subs_overrides(asking, fresh):
     # An application that turns positions or member lists on for single users would not get them.
     forced = {name: {"value": True} for name in ("presence", "join_leave", "force_push_join_leave", "force_recovery")}
