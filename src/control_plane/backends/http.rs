@@ -70,6 +70,8 @@ impl Http {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(BACKEND_IDLE_S))
             .pool_max_idle_per_host(BACKEND_IDLE_MAX)
+            // Names mean the same in any case, but there are applications that look for `Authorization` only.
+            .http1_title_case_headers(true)
             .build(Dial::new(tls));
         let mut headers = Headers::new(proxy, "http.static_headers", static_headers)?;
         headers.or_else(USER_AGENT, OWN_NAME);

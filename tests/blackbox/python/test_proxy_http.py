@@ -46,6 +46,13 @@ def test_I01_request_on_the_wire(http):
         assert json.loads(call.body)["data"] == "ä\n"
 
 
+def test_I10_header_names_as_other_clients_write_them(http):
+    # Applications that look for exactly `Authorization` would not find it.
+    with http.wire(headers=HEADERS, fields={"headers": EMULATED}):
+        names = http.backend.only("connect").headers.keys()
+        assert {"Host", "Content-Type", "Content-Length", "X-Req", "Cookie", "X-Emu", "X-Static"} <= set(names)
+
+
 def test_I10_headers(http):
     # Cookies would not reach the backend, or secrets that are not its business would.
     with http.wire(headers=HEADERS, fields={"headers": EMULATED}) as wire:
