@@ -14,6 +14,10 @@ use hyper::http::uri::Authority;
 use super::redis::TlsOptions;
 use crate::config::types::{Config, Proxy as Written, Secret, Tls};
 
+/// What may stand before the address of a gRPC backend. Centrifugo is given the targets of gRPC in Go as well; those
+/// that end in an address lead there.
+const TARGETS: [&str; 3] = ["grpc://", "dns:///", "passthrough:///"];
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Proxies {
@@ -212,7 +216,8 @@ fn endpoint(path: &str, written: &Written) -> anyhow::Result<Endpoint> {
     let text = written.endpoint.expose();
     if !text.starts_with("http") {
         let grpc = &written.grpc;
-        let address = text.strip_prefix("grpc://").unwrap_or(text);
+        let target = TARGETS.iter().find_map(|scheme| text.strip_prefix(scheme));
+        let address = target.map_or(text, |target| target.strip_suffix('/').unwrap_or(target));
         if !address.parse::<Authority>().is_ok_and(|address| address.port().is_some() && !text.contains('@')) {
             bail!("{path}.endpoint: expected http://…, https://… or grpc://host:port");
         }
@@ -345,10 +350,25 @@ mod tests {
         }
     }
 
+    /// Configurations of Centrifugo would not start.
+    #[test]
+    fn ways_to_write_the_address_of_a_grpc_backend() {
+        for endpoint in ["grpc://a:1", "grpc://a:1/", "a:1", "dns:///a:1", "passthrough:///a:1"] {
+            let proxies = Proxies::new(&config(&[
+                ("CENTRIFUGO_CLIENT_PROXY_CONNECT_ENABLED", "true"),
+                ("CENTRIFUGO_CLIENT_PROXY_CONNECT_ENDPOINT", endpoint),
+            ]));
+            let written = &proxies.unwrap().list[0].endpoint;
+            assert!(matches!(written, Endpoint::Grpc { address, .. } if address == "a:1"), "{endpoint}");
+        }
+    }
+
     /// Found out at the start rather than by the first client.
     #[test]
     fn endpoints_that_lead_nowhere() {
-        for endpoint in ["httpx://a", "http://", "http:/a", "a", "grpc://a", "grpc://u@a:1", "a:1/x"] {
+        for endpoint in
+            ["httpx://a", "http://", "http:/a", "a", "grpc://a", "grpc://u@a:1", "a:1/x", "dns://1.1.1.1/a:1"]
+        {
             let config = config(&[
                 ("CENTRIFUGO_CLIENT_PROXY_CONNECT_ENABLED", "true"),
                 ("CENTRIFUGO_CLIENT_PROXY_CONNECT_ENDPOINT", endpoint),
