@@ -162,7 +162,7 @@ fn the_backend_decides_over_publications() {
         b > {"id":8,"publish":{"channel":"ask:x","data":{"n":5}}}
         ? b 3 publish ask:x {"n":5} by 42
         answer b v5
-        b < {"push":{"channel":"ask:x","pub":{"data":{"n":5},"info":{"user":"42","client":"<b>"},"offset":4}}}
+        b < {"push":{"channel":"ask:x","pub":{"data":{"n":5},"info":{"user":"42","client":"<b>"},"offset":4,"version":5}}}
         b < {"id":8,"publish":{}}
         b > {"id":9,"publish":{"channel":"ask:x","data":{"n":6}}}
         ? b 3 publish ask:x {"n":6} by 42

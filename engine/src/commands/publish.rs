@@ -72,7 +72,7 @@ impl Engine {
         }
         let PublishAnswer { data, tags, idempotency_key, version, version_epoch, .. } = what;
         let call = HomeCall::Publish(PublishCall {
-            publication: Publication { data: data.unwrap_or_default(), info, tags, ..Publication::default() },
+            publication: Publication { data: data.unwrap_or_default(), info, tags, version, ..Publication::default() },
             history,
             idempotency_key: idempotency_key.into(),
             version,

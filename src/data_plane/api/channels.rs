@@ -84,7 +84,12 @@ async fn publish_to(core: &Core, channel: &str, message: &Message) -> Result<api
         history.size = 0;
     }
     let call = HomeCall::Publish(PublishCall {
-        publication: Publication { data: message.data.clone(), tags: message.tags.clone(), ..Publication::default() },
+        publication: Publication {
+            data: message.data.clone(),
+            tags: message.tags.clone(),
+            version: message.version,
+            ..Publication::default()
+        },
         history,
         idempotency_key: message.idempotency_key.as_str().into(),
         version: message.version,

@@ -203,7 +203,8 @@ def test_F19_versioned_publish(node, fresh):
         newest = node.publish(channel, "five", version=5)
         assert node.publish(channel, "four", version=4) == newest
         assert node.publish(channel, "six", version=6)["offset"] == 2
-        assert [wire.data(), wire.data()] == ["five", "six"]
+        got = [wire.push()["pub"], wire.push()["pub"]]
+        assert [(pub["data"], pub["version"]) for pub in got] == [("five", 5), ("six", 6)]
         wire.quiet(0.1)
 
 
