@@ -14,7 +14,7 @@ from google.protobuf import message_factory
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from harness import Wire, eventually, running
 from harness.grpc_backend import fill, seen, service
-from harness.node import free_port
+from harness.ports import free_port
 
 FILE, NAME = "api.proto", "centrifugal.centrifugo.api.CentrifugoApi"
 KEY = "grpc-key"

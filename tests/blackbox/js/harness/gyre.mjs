@@ -29,19 +29,41 @@ export function onEveryCoreCount(name, tests) {
   }
 }
 
-const portIsFree = (port) =>
+// Blocks of ports as in harness/ports.py of the Python tests: a process holds a block by listening on its first port and
+// gives out the others in turn.
+const BLOCK = 200;
+const BLOCKS = [];
+for (let first = 12_000; first < 32_000; first += BLOCK) if (first < 22_000 || first >= 22_800) BLOCKS.push(first);
+
+/** Holds a port, unless somebody else does. */
+const listen = (port) =>
   new Promise((answer) => {
-    const probe = createServer();
-    probe.once('error', () => answer(false));
-    probe.listen(port, '127.0.0.1', () => probe.close(() => answer(true)));
+    const holder = createServer();
+    holder.once('error', () => answer(null));
+    holder.listen(port, '127.0.0.1', () => answer(holder.unref()));
   });
 
-/** Below the ephemeral range, so that no outgoing connection takes it meanwhile. */
-async function freePort() {
-  for (;;) {
-    const port = 15_000 + Math.floor(Math.random() * 17_000);
-    if (await portIsFree(port)) return port;
+async function* portsOfThisProcess() {
+  const order = BLOCKS.map((first) => [Math.random(), first]).sort(([a], [b]) => a - b);
+  for (const [, first] of order) {
+    if (!(await listen(first))) continue;
+    for (let port = first + 1; port < first + BLOCK; port++) {
+      const holder = await listen(port);
+      if (holder) {
+        await new Promise((closed) => holder.close(closed));
+        yield port;
+      }
+    }
   }
+}
+
+const ports = portsOfThisProcess();
+
+/** Given out once, below the ephemeral range, so that no outgoing connection takes it meanwhile. */
+async function freePort() {
+  const { value } = await ports.next();
+  if (!value) throw new Error('every port of the tests is taken');
+  return value;
 }
 
 /** `changes` laid over `base`, object by object. */

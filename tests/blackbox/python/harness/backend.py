@@ -12,7 +12,7 @@ import json
 import threading
 import time
 
-from .node import free_port
+from .ports import free_port
 from .waiting import eventually
 
 EVENTS = ("connect", "refresh", "subscribe", "publish", "sub_refresh", "rpc", "cache_empty", "state")

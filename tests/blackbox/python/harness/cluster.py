@@ -1,11 +1,10 @@
 """A Redis Cluster of real processes: three primaries, a replica for each if asked, slots in thirds."""
 
 import contextlib
-import socket
 
 import redis
 
-from .node import free_port
+from .ports import free_port, free_port_with_bus
 from .redis import RedisServer, version
 from .waiting import eventually
 
@@ -14,13 +13,10 @@ START_WITHIN_S = 30
 
 
 def ports():
-    """Two free ports, for clients and for the cluster's bus; before 7.0 the second is 10,000 above the first."""
+    """Two free ports, for clients and for the cluster's bus; before 7.0 the second follows from the first."""
     if version() >= (7, 0):
         return {"port": free_port(), "cluster_port": free_port()}
-    while True:
-        port = free_port()
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port + 10_000)):
-            return {"port": port}
+    return {"port": free_port_with_bus()}
 
 
 class Cluster:

@@ -19,7 +19,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from grpc_tools import protoc
 
 from .backend import HANG_UP, Call, Recorder, Status
-from .node import ROOT, free_port
+from .node import ROOT
+from .ports import free_port
 from .waiting import eventually
 
 PROTOS = ROOT / "proto/protos"

@@ -11,15 +11,14 @@ import http.client
 import json
 import os
 import pathlib
-import random
 import re
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 
+from .ports import free_port
 from .waiting import eventually
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
@@ -33,18 +32,6 @@ START_WITHIN_S = 10
 STOP_WITHIN_S = 15
 # Read when gRPC is imported, by other files: what it does in a child between fork and exec ends the child now and then.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-
-
-def free_port():
-    """A port below the ephemeral range, where no outgoing connection of another test can take it meanwhile."""
-    while True:
-        port = random.randint(15000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
 
 
 def merged(base, changes):

@@ -17,7 +17,8 @@ import tempfile
 
 import redis
 
-from .node import LIBC, PR_SET_PDEATHSIG, START_WITHIN_S, STOP_WITHIN_S, free_port
+from .node import LIBC, PR_SET_PDEATHSIG, START_WITHIN_S, STOP_WITHIN_S
+from .ports import free_port
 from .waiting import eventually
 
 # The name the program is called by decides what it is, see above.
