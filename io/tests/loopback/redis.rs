@@ -1,7 +1,7 @@
 //! The client of Redis on a real core, against a peer that speaks just enough of the protocol.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +11,7 @@ use gyre_io::{Busy, Closed, CoreHandle, CoreOptions, Driver, Handler, spawn_core
 use gyre_proto::ids::{ConnId, CoreId};
 use gyre_proto::ws::Opcode;
 use rustls::{ServerConnection, StreamOwned};
+use socket2::{Domain, Socket, Type};
 
 use super::certificates::Authority;
 use super::client::PATIENCE;
@@ -250,14 +251,15 @@ fn a_lost_lane_fails_what_waits_and_comes_back() {
 /// Nobody listens: the node says so, tries on, and serves everything that needs no Redis.
 #[test]
 fn nobody_listens_yet() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
     let core = Core::start(Endpoint::Internet(address));
     for _ in 0..4 {
         assert!(matches!(core.hear(), Event::Down(_)));
     }
-    let listener = TcpListener::bind(address).unwrap();
+    socket.listen(128).unwrap();
+    let listener = TcpListener::from(socket);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             std::thread::spawn(move || serve(stream.unwrap()));

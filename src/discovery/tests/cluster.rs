@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use gyre_io::redis::{Endpoint, Servers};
 
 use super::Started;
-use super::server::{Server, array, redis, string};
+use super::server::{Nobody, Server, array, redis, string};
 
 /// What a node answers that thinks so of the cluster and knows these ranges.
 fn node(state: &'static str, ranges: Vec<(u16, u16, SocketAddr)>) -> impl Fn(&str) -> String + Send + Sync + 'static {
@@ -82,8 +82,8 @@ fn what_ends_the_start() {
     });
     let error = of(server.address);
     assert!(error.contains("refused CLUSTER SLOTS: NOPERM"), "{error}");
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    server.now(node("ok", vec![(0, 16_383, nobody)]));
+    let nobody = Nobody::new();
+    server.now(node("ok", vec![(0, 16_383, nobody.address)]));
     let error = of(server.address);
     assert!(error.contains("names nodes that cannot be used from here: cannot reach redis at"), "{error}");
     server.now(|command| match command {

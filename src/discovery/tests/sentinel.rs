@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use gyre_io::redis::{Endpoint, Servers};
 
-use super::server::{Server, array, pushed, redis, string};
+use super::server::{Nobody, Server, array, pushed, redis, string};
 use super::{Started, eventually, reach};
 use crate::discovery::sentinel::Sentinels;
 use crate::discovery::trouble::What;
@@ -43,11 +43,6 @@ fn one(server: &Server) -> Servers {
     Servers::One(Endpoint::Internet(server.address))
 }
 
-/// A port that nobody listens on.
-fn nobody() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 /// One of the machines with a Sentinel is down, another was cut off when the primary changed: the node must start, and
 /// with the server that takes writes.
 #[test]
@@ -55,7 +50,8 @@ fn one_sentinel_that_knows_is_enough() {
     let (old, new) = (server("replica"), server("master"));
     let left_behind = Server::start(sentinel(old.address, Vec::new()));
     let knowing = Server::start(sentinel(new.address, Vec::new()));
-    let started = Started::new(&address(&[nobody(), left_behind.address, knowing.address])).unwrap();
+    let nobody = Nobody::new();
+    let started = Started::new(&address(&[nobody.address, left_behind.address, knowing.address])).unwrap();
     assert_eq!(started.servers, one(&new));
 }
 
@@ -63,7 +59,8 @@ fn one_sentinel_that_knows_is_enough() {
 #[test]
 fn what_ends_the_start() {
     let replica = server("replica");
-    let (knowing, none) = (Server::start(sentinel(replica.address, Vec::new())), nobody());
+    let (knowing, nobody) = (Server::start(sentinel(replica.address, Vec::new())), Nobody::new());
+    let none = nobody.address;
     let of = |address: String| Started::new(&address).map(|_| ()).unwrap_err();
     let error = of(address(&[knowing.address]));
     assert!(error.contains("as the primary m, but it is a replica"), "{error}");

@@ -5,6 +5,20 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+/// An address that nobody listens on, reserved for as long as this lives: no other test is given its port.
+pub(super) struct Nobody {
+    pub(super) address: SocketAddr,
+    _bound: tokio::net::TcpSocket,
+}
+
+impl Nobody {
+    pub(super) fn new() -> Self {
+        let bound = tokio::net::TcpSocket::new_v4().unwrap();
+        bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self { address: bound.local_addr().unwrap(), _bound: bound }
+    }
+}
+
 /// Takes a command with its arguments, joined by spaces; returns what goes on the wire.
 pub(super) type Answers = dyn Fn(&str) -> String + Send + Sync;
 

@@ -2,7 +2,7 @@
 
 use gyre_io::redis::{Endpoint, Servers};
 
-use super::server::{Server, redis};
+use super::server::{Nobody, Server, redis};
 use super::{Started, reach};
 use crate::discovery::standalone::among;
 use crate::discovery::trouble::What;
@@ -57,11 +57,12 @@ fn what_ends_the_start() {
         let error = of(answers);
         assert!(error.contains(expected), "{error}");
     }
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = Nobody::new();
     let expected = format!(
-        "engine.redis.address.[0]: cannot reach redis at {free}: Connection refused; start it or correct the address"
+        "engine.redis.address.[0]: cannot reach redis at {}: Connection refused; start it or correct the address",
+        nobody.address
     );
-    assert_eq!(started(&free.to_string()).unwrap_err(), expected);
+    assert_eq!(started(&nobody.address.to_string()).unwrap_err(), expected);
 }
 
 /// A Redis that was restarted together with the node needs some time for its data; the node must not give up on it.
