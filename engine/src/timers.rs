@@ -42,6 +42,8 @@ impl Engine {
         let now_ms = self.now.mono_ms;
         let Some(session) = self.sessions.of_mut(conn) else { return };
         match (session.heartbeat, session.phase) {
+            // It came with credentials in time; what its channels wait for has deadlines of its own.
+            (Heartbeat::Deadline, Phase::Joining) => session.heartbeat_at_ms = u64::MAX,
             (Heartbeat::Deadline, Phase::Refused) => self.disconnect(conn, &Disconnect::CONNECTION_CLOSED, out),
             (Heartbeat::Deadline, _) => {
                 tracing::info!(client = %session.client, "stale connection");

@@ -237,6 +237,34 @@ fn channels_of_a_connect_are_asked_for_together() {
     );
 }
 
+/// A backend that takes its time would close those whom it, or their token, has let in; they come back, and it again.
+#[test]
+fn a_connection_that_waits_for_the_backend_is_not_stale() {
+    check_asked(
+        || {
+            let mut rules = rules();
+            rules.client.ping_interval_ms = 20_000;
+            rules
+        },
+        backend,
+        r#"
+        open a
+        a > {"id":1,"connect":{"subs":{"askauto:x":{}}}}
+        ? a 4 cache_empty askauto:x
+        open b
+        b > {"id":1,"connect":{"subs":{"askauto:y":{}}}}
+        ? b 4 cache_empty askauto:y
+        wait 11s
+        answer a not
+        a < {"id":1,"connect":{"client":"<a>","version":"test","subs":{"askauto:x":{"recoverable":true,"epoch":"E1","positioned":true,"was_recovering":true}},"ping":20,"pong":true}}
+        answer b fails
+        b < {"id":1,"error":{"code":100,"message":"internal server error","temporary":true}}
+        wait 6s
+        b x 3000 connection closed
+    "#,
+    );
+}
+
 /// What the server API does to a connection that waits must not be forgotten, and nothing may stay of one that goes.
 #[test]
 fn who_goes_or_is_taken_away_meanwhile() {
