@@ -1,5 +1,5 @@
 //! The node's own members: their presence entries are renewed well before they run out, spread over the interval, and
-//! taken out when they leave. Those of a node that died run out by themselves.
+//! taken out when they leave (`leavers.rs`). Those of a node that died run out by themselves.
 //!
 //! A renewal that failed is repeated until it has not, a second later and besides the round: entries live for little more
 //! than two rounds, so two short outages could meet both renewals of one.
@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use gyre_proto::client::ClientInfo;
 
+use super::leavers::Leaver;
 use super::roster::{Member, Roster};
 use super::{Asked, Remote, Resolutions, UnsubscribeCall};
 use crate::outlet::Outlet;
@@ -87,7 +88,7 @@ impl Remote {
             && let Some(member) = Roster::leave(&mut channel.members, client)
         {
             self.refresh.members -= 1;
-            self.tell(name, StoreCall::Exit(client, &member.user, self.layout(name)), out);
+            self.take_out(Box::new(Leaver { channel: name.into(), client, user: member.user }), out);
         }
         if let Some(info) = call.leave {
             self.tell(name, StoreCall::Leave(&info), out);
@@ -117,6 +118,8 @@ impl Remote {
         let elapsed_ms = elapsed_ms.min(interval_ms);
         self.catch_up(elapsed_ms, interval_ms, out);
         self.go_round(elapsed_ms, interval_ms, out);
+        // Those who stay first: a channel must not look empty because its entries have run out.
+        self.take_out_some(out);
     }
 
     fn go_round(&mut self, elapsed_ms: u64, interval_ms: u64, out: &mut dyn Outlet) {

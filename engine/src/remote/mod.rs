@@ -6,6 +6,7 @@
 
 mod enter;
 mod hearing;
+mod leavers;
 mod members;
 mod roster;
 
@@ -30,6 +31,7 @@ use crate::rules::Rules;
 use crate::store::{Heard, Layout, StoreCall, StorePublish, StoreRead, StoreReply, Ticket};
 use enter::Entering;
 use hearing::Hearing;
+use leavers::{Leaver, Leavers};
 use roster::Roster;
 
 /// A channel with subscribers on this node, or with calls on their way.
@@ -88,6 +90,8 @@ enum Asked {
     Reply(Caller, Box<str>),
     /// A presence entry in the channel with this index.
     Renewal(u32),
+    /// The removal of one.
+    Exit(Box<Leaver>),
     /// Nobody waits: the data plane has logged what failed.
     Nothing,
 }
@@ -128,6 +132,7 @@ pub(crate) struct Remote {
     rng: fastrand::Rng,
     lingering: hearing::Lingering,
     refresh: members::Refresh,
+    leavers: Leavers,
     /// Channels with subscribers on some core.
     interesting: u64,
     /// Those in force: they say how presence of a channel is kept.
@@ -143,6 +148,7 @@ impl Remote {
             asked: HashMap::with_hasher(hasher.clone()),
             next_ticket: 0,
             now_ms: 0,
+            leavers: Leavers::new(&hasher),
             hasher,
             rng: fastrand::Rng::with_seed(seed),
             lingering: hearing::Lingering::default(),
@@ -167,7 +173,7 @@ impl Remote {
 
     /// Everything that is kept for somebody: nothing when nobody is there and the delays are over.
     pub(crate) fn entries(&self) -> usize {
-        self.channels.len() + self.entering.len() + self.asked.len() + self.lingering.len()
+        self.channels.len() + self.entering.len() + self.asked.len() + self.lingering.len() + self.leavers.len()
     }
 
     /// After a peak: see [`crate::Engine::give_back_memory`].
@@ -276,6 +282,7 @@ impl Remote {
             }
             (Asked::Step(number), reply) => return self.step_answered(number, reply, out, resolved),
             (Asked::Renewal(id), reply) => return self.renewal_answered(id, matches!(reply, StoreReply::Done)),
+            (Asked::Exit(leaver), reply) => return self.exit_answered(leaver, &reply),
             (Asked::Nothing, _) => return,
             (Asked::Publish(caller, channel), StoreReply::Published(at)) => (caller, channel, HomeReply::Published(at)),
             (Asked::History(caller, channel, epoch), StoreReply::Read(facts)) => {

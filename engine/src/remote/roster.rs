@@ -84,6 +84,14 @@ impl Roster {
         }
     }
 
+    pub(super) fn find(&self, client: ClientId) -> Option<ClientInfo> {
+        let member = match self {
+            Self::Few(few) => few.iter().find(|(known, _)| *known == client).map(|(_, member)| member),
+            Self::Many(all) => all.get(&client),
+        };
+        member.map(|member| member.info(client))
+    }
+
     /// Takes a member out, and the roster with the last one.
     pub(super) fn leave(slot: &mut Option<Box<Self>>, client: ClientId) -> Option<Member> {
         let (gone, is_empty) = match slot.as_deref_mut()? {

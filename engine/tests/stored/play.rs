@@ -286,11 +286,7 @@ impl Sim {
         self.settle();
         // Ending to hear is tried again until it succeeds.
         self.rest(4);
-        if self.failures == 0 {
-            self.check_presence();
-        }
-        self.advance(61_000);
-        self.settle();
+        // So is taking out those who have gone.
         self.check_presence();
         assert!(self.calls.is_empty(), "calls without an answer: {:?}", self.calls);
         for site in &self.world.sites {

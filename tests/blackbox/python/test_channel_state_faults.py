@@ -203,6 +203,55 @@ def test_M24_redis_is_away(fresh):
                 told.expect(channel, "occupied vacated", within=30)
 
 
+@pytest.mark.parametrize("away_s", [6, 17])
+def test_leaves_while_redis_is_away(away_s, fresh):
+    # The backend would take a channel for occupied for a minute more; or a channel whose client is back for vacated.
+    with contextlib.ExitStack() as stack:
+        killed, paused = [stack.enter_context(RedisServer(keep=True)) for _ in range(2)]
+        # Entries of 17 s run out in the longer outage, those of clients that stay as well.
+        redis = {"presence_ttl": "60s" if away_s == 6 else "17s"}
+        places = [
+            stack.enter_context(told_by(2, server.address, cores=(1, 2), redis=redis)) for server in (killed, paused)
+        ]
+        left, gone, both, again = parts = [[fresh("chat") for _ in range(6)] for _ in range(4)]
+        wires = []
+        for nodes, told in places:
+            one, other, goes = [stack.enter_context(Wire.connected(nodes[n])) for n in (0, 1, 1)]
+            subscribe_all(one, left + both + again)
+            subscribe_all(other, both)
+            subscribe_all(goes, gone + both)
+            for channel in left + gone + both + again:
+                told.expect(channel, "occupied")
+            wires.append((one, other, goes))
+        killed.kill()
+        paused.pause()
+        for one, *_ in wires:
+            for channel in left + again:
+                one.call(unsubscribe={"channel": channel})
+        with attended(*(wire for some in wires for wire in some)):
+            time.sleep(away_s)
+        for *_, goes in wires:
+            goes.__exit__()
+        killed.start()
+        paused.resume()
+        for one, _, _ in wires:
+            for channel in again:
+                eventually(lambda w=one, c=channel: "subscribe" in w.call(subscribe={"channel": c}), within=8, what="a channel")
+        # Longer than 15 s: nothing is told before clients had an interval to show that they are there, and 3 s.
+        within = 8 + DELAY_S + TOLD_WITHIN_S + (4 if away_s > 15 else 0)
+        deadline = time.monotonic() + within
+        for nodes, told in places:
+            for channel in left + gone:
+                told.expect(channel, "occupied vacated", within=max(0.1, deadline - time.monotonic()))
+                assert nodes[0].api("presence", channel=channel)["presence"] == {}
+        time.sleep(DELAY_S + 2)
+        for nodes, told in places:
+            assert {told.kinds(channel) for channel in both + again} == {"occupied"}
+            assert {len(nodes[0].api("presence", channel=channel)["presence"]) for channel in both} == {2}
+            assert {len(nodes[0].api("presence", channel=channel)["presence"]) for channel in again} == {1}
+            assert {told.kinds(channel) for part in parts for channel in part} == {"occupied", "occupied vacated"}
+
+
 def test_redis_forgets(fresh):
     # After a loss of data the backend would never hear of channels again.
     with RedisServer() as server, told_by(1, server.address) as ((node,), told), Wire.connected(node) as wire:

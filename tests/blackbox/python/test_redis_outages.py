@@ -245,7 +245,10 @@ def test_stop_during_an_outage(fresh, how):
     with RedisServer() as server, running(on_redis(server.address)) as node, Wire.connected(node) as wire:
         wire.subscribe(fresh("members"))
         wire.subscribe(fresh("recovery"))
+        left = fresh("members")
+        wire.subscribe(left)
         getattr(server, how)()
+        wire.call(unsubscribe={"channel": left})
         node.process.send_signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             assert wire.closed(within=10) == (3001, "shutdown")

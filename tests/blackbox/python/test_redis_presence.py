@@ -5,7 +5,9 @@ import time
 
 import pytest
 from harness import Wire, eventually
-from harness.several import QUICK, on_redis, several
+from harness.redis import RedisServer
+from harness.several import BACK_WITHIN_S, QUICK, on_redis, several
+from harness.wire import attended
 
 
 @pytest.mark.parametrize("mapping", [False, True], ids=["plain", "user mapping"])
@@ -90,3 +92,51 @@ def test_server_side_subscriptions_over_nodes(pair, fresh):
         assert wire.push("join")
         pair[1].publish(channel, 1)
         assert wire.data() == 1
+
+
+@pytest.mark.parametrize("kept", ["by the engine", "with users counted", "in a Redis of its own"])
+@pytest.mark.parametrize("how", ["killed", "paused"])
+def test_leaves_during_an_outage(fresh, how, kept):
+    # Who closed the page while Redis was away would be shown to the others for a minute more; and who is back would not.
+    channels = [fresh("presence") for _ in range(12)]
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(RedisServer(keep=True))
+        changes = on_redis(server.address, presence_user_mapping=kept == "with users counted")
+        if kept == "in a Redis of its own":
+            own = {"enabled": True, "type": "redis", "redis": {"address": server.address}}
+            changes = {**on_redis(stack.enter_context(RedisServer()).address), "presence_manager": own}
+        one, two = stack.enter_context(several(2, changes))
+        stays, leaves, goes, back = wires = [Wire.connected(one, str(user)) for user in range(4)]
+        stays, leaves, goes, back = (stack.enter_context(wire) for wire in wires)
+        for channel in channels:
+            for wire in wires:
+                wire.subscribe(channel)
+        if how == "killed":
+            server.kill()
+        else:
+            server.pause()
+        for channel in channels:
+            leaves.call(unsubscribe={"channel": channel})
+            back.call(unsubscribe={"channel": channel})
+        assert back.call(within=7, subscribe={"channel": channels[0]})["error"]["code"] == 100
+        # Longer than a call takes to fail.
+        with attended(stays, leaves, goes, back):
+            time.sleep(2 if how == "killed" else 5)
+        goes.__exit__()
+        if how == "killed":
+            server.start()
+        else:
+            server.resume()
+        for channel in channels:
+            again = {"channel": channel}
+            eventually(lambda again=again: "subscribe" in back.call(subscribe=again), within=BACK_WITHIN_S, what="a channel")
+        there = sorted(wire.session["client"] for wire in (stays, back))
+        for channel in channels:
+            members = eventually(
+                lambda c=channel: len(found := two.api("presence", channel=c)["presence"]) == 2 and found, within=5, what="two"
+            )
+            assert sorted(members) == there
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            for channel in channels:
+                assert two.api("presence_stats", channel=channel) == {"num_clients": 2, "num_users": 2}
