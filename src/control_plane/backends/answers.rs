@@ -1,5 +1,5 @@
-//! What an answer means to the engine: `disconnect` wins over `error`, and that over `result`; of a payload and its base64
-//! form one is left.
+//! What an answer means to the engine: `disconnect` wins over `error`, and that over `result`, except where nobody would be
+//! told of them; of a payload and its base64 form one is left.
 
 use bytes::Bytes;
 use gyre_engine::backend::{
@@ -55,7 +55,7 @@ pub(super) fn connect(response: ConnectResponse) -> Outcome {
 }
 
 pub(super) fn refresh(response: RefreshResponse) -> Outcome {
-    outcome(response.disconnect, response.error, response.result, |result| {
+    prolonged(response.disconnect, response.error, response.result, |result| {
         Ok(BackendResult::Refresh(RefreshAnswer {
             is_expired: result.expired,
             expire_at_s: result.expire_at,
@@ -103,7 +103,7 @@ pub(super) fn rpc(response: RpcResponse) -> Outcome {
 }
 
 pub(super) fn sub_refresh(response: SubRefreshResponse) -> Outcome {
-    outcome(response.disconnect, response.error, response.result, |result| {
+    prolonged(response.disconnect, response.error, response.result, |result| {
         Ok(BackendResult::SubRefresh(SubRefreshAnswer {
             is_expired: result.expired,
             expire_at_s: result.expire_at,
@@ -123,6 +123,19 @@ pub(super) fn cache_empty(response: NotifyCacheEmptyResponse) -> Outcome {
 pub(super) fn state(response: NotifyChannelStateResponse) -> Outcome {
     refused(response.error)?;
     Ok(BackendReply::NoResult)
+}
+
+/// The clock has asked, not the client: there is no command to refuse, and only a result counts, as upstream has it.
+fn prolonged<R>(
+    disconnect: Option<proxy::Disconnect>,
+    error: Option<proxy::Error>,
+    result: Option<R>,
+    read: impl FnOnce(R) -> Result<BackendResult, Failure>,
+) -> Outcome {
+    match result {
+        Some(result) => outcome(None, None, Some(result), read),
+        None => outcome(disconnect, error, None, read),
+    }
 }
 
 fn outcome<R>(

@@ -76,6 +76,24 @@ def test_I03_expired(asking):
             assert len(asking.backend.calls("refresh", client=wire.client)) == 1, name
 
 
+BESIDE = {"error": error(1000), "disconnect": disconnect(4501), "both": {**error(1000), **disconnect(4501)}}
+
+
+def test_I03_a_result_counts_whatever_is_beside_it(asking):
+    # As upstream: nobody is told of an error or a disconnect here, so backends that fill in all fields may do so.
+    asking.backend["refresh"] = lambda call: {**BESIDE[call.fields["user"]], **later()}
+    with contextlib.ExitStack() as stack:
+        wires = [stack.enter_context(asking.wire(name, expire_at=soon())) for name in BESIDE]
+        with attended(*wires):
+            for wire in wires:
+                asking.backend.wait("refresh", client=wire.client, within=SOON_S + NOTICED_S)
+            time.sleep(1.2)
+        assert len(asking.backend.calls("refresh")) == len(BESIDE)
+        asking.backend["refresh"] = {**error(1000), **result(expired=True)}
+        with asking.wire("expired", expire_at=soon()) as wire:
+            assert wire.closed(within=SOON_S + NOTICED_S) == (3005, "connection expired")
+
+
 @over_http
 def test_I03_again_and_again(asking):
     # The second deadline counts like the first.

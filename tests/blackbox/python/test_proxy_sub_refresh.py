@@ -60,6 +60,20 @@ def test_I08_expired(asking, fresh):
         wire.quiet(1.2)
 
 
+def test_I08_a_result_counts_whatever_is_beside_it(asking, fresh):
+    # As for connections: nobody is told of the rest.
+    beside = (error(1000), disconnect(4501), {**error(1000), **disconnect(4501)})
+    channels = {fresh("subrefresh"): {**answer, **later()} for answer in beside}
+    asking.backend["subscribe"] = result(expire_at=soon())
+    asking.backend["sub_refresh"] = lambda call: channels[call.fields["channel"]]
+    with asking.wire() as wire:
+        for channel in channels:
+            wire.subscribe(channel)
+        asking.backend.wait("sub_refresh", len(beside), client=wire.client, within=SOON_S + NOTICED_S)
+        wire.quiet(1.5)
+        assert len(asking.backend.calls("sub_refresh", client=wire.client)) == len(beside)
+
+
 @over_http
 def test_server_side_subscription_expired(asking, fresh):
     # What the application subscribed its user to would never end.

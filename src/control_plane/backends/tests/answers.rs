@@ -33,12 +33,33 @@ fn disconnect_wins_over_error_over_result() {
         Request::Subscribe(SubscribeRequest::default()),
         Request::Publish(PublishRequest::default()),
         Request::Rpc(RpcRequest::default()),
-        Request::Refresh(RefreshRequest::default()),
-        Request::SubRefresh(SubRefreshRequest::default()),
     ] {
         assert_eq!(read(request.clone(), &both).unwrap(), BackendReply::Error(no.clone()));
         assert_eq!(read(request.clone(), "{}").unwrap(), BackendReply::NoResult);
         assert!(matches!(read(request, r#"{"result":{}}"#).unwrap(), BackendReply::Result(_)));
+    }
+}
+
+/// A backend that prolongs a session, and says something that nobody is told beside it, would see the user thrown out.
+#[test]
+fn a_result_wins_where_there_is_no_command_to_refuse() {
+    let error = r#""error":{"code":403,"message":"no"}"#;
+    let disconnect = r#""disconnect":{"code":4500,"reason":"bye"}"#;
+    for request in [Request::Refresh(RefreshRequest::default()), Request::SubRefresh(SubRefreshRequest::default())] {
+        for beside in [format!("{error},"), format!("{disconnect},"), format!("{error},{disconnect},"), String::new()] {
+            let body = format!(r#"{{{beside}"result":{{"expire_at":7}}}}"#);
+            let BackendReply::Result(result) = read(request.clone(), &body).unwrap() else { panic!("{body}") };
+            let (BackendResult::Refresh(RefreshAnswer { expire_at_s, .. })
+            | BackendResult::SubRefresh(SubRefreshAnswer { expire_at_s, .. })) = *result
+            else {
+                panic!("{body}")
+            };
+            assert_eq!(expire_at_s, 7);
+        }
+        let read = |body: String| read(request.clone(), &body).unwrap();
+        assert!(matches!(read(format!(r#"{{{error},"result":null}}"#)), BackendReply::Error(_)));
+        assert!(matches!(read(format!("{{{error},{disconnect}}}")), BackendReply::Disconnect(_)));
+        assert_eq!(read("{}".into()), BackendReply::NoResult);
     }
 }
 
