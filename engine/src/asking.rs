@@ -13,12 +13,14 @@ use crate::backend::{BackendAsker, BackendCall, BackendClient, BackendEvent, Bac
 use crate::engine::Engine;
 use crate::hub::ChannelId;
 use crate::outlet::Outlet;
-use crate::session::{Session, Work};
+use crate::session::{Handshake, Session, Work};
 
 /// What a session keeps for backends, and what it has asked them by the clock.
 #[derive(Debug, Default)]
 pub(crate) struct Context {
     headers: Option<Arc<ClientHeaders>>,
+    /// Until it is known who connects: see [`Handshake::user`].
+    user: Option<Box<str>>,
     /// JSON that came with its credentials; empty = none.
     meta: Bytes,
     /// Calls under way that no command waits for.
@@ -42,8 +44,9 @@ pub(crate) enum About {
 }
 
 impl Context {
-    pub(crate) fn with_headers(headers: Option<Arc<ClientHeaders>>) -> Option<Box<Self>> {
-        headers.map(|headers| Box::new(Self { headers: Some(headers), ..Self::default() }))
+    pub(crate) fn of(handshake: Handshake) -> Option<Box<Self>> {
+        let Handshake { headers, user } = handshake;
+        (headers.is_some() || user.is_some()).then(|| Box::new(Self { headers, user, ..Self::default() }))
     }
 
     /// Headers that the client says it has, in lower case.
@@ -62,7 +65,7 @@ impl Context {
     }
 
     fn is_empty(&self) -> bool {
-        self.headers.is_none() && self.meta.is_empty() && self.questions.is_empty()
+        self.headers.is_none() && self.user.is_none() && self.meta.is_empty() && self.questions.is_empty()
     }
 }
 
@@ -74,6 +77,19 @@ impl Session {
             None if meta.is_empty() => {}
             None => self.context = Some(Box::new(Context { meta, ..Context::default() })),
         }
+    }
+
+    /// Who the client is by a header of its handshake.
+    pub(crate) fn user_of_handshake(&self) -> Option<&str> {
+        self.context.as_ref()?.user.as_deref()
+    }
+
+    /// It is known who this is.
+    pub(crate) fn forget_user_of_handshake(&mut self) {
+        if let Some(context) = &mut self.context {
+            context.user = None;
+        }
+        self.context.take_if(|context| context.is_empty());
     }
 
     pub(crate) fn has_asked(&self, about: About) -> bool {

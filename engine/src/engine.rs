@@ -16,7 +16,6 @@ use std::ops::ControlFlow;
 
 use crate::acts::Acts;
 use crate::asking::Context;
-use crate::backend::ClientHeaders;
 use crate::calls::Homes;
 use crate::counters::Counters;
 use crate::home::Home;
@@ -28,7 +27,7 @@ use crate::outlet::Outlet;
 use crate::remote::Remote;
 use crate::rules::Rules;
 use crate::seats::Seats;
-use crate::session::{ClientId, Heartbeat, Pending, Phase, Session, Work};
+use crate::session::{ClientId, Handshake, Heartbeat, Pending, Phase, Session, Work};
 use crate::sessions::Sessions;
 use crate::users::Users;
 
@@ -151,13 +150,12 @@ impl Engine {
     }
 
     /// A connection is ready for its first command.
-    /// `headers` are those that backends are told, if any.
     pub fn open(
         &mut self,
         conn: ConnId,
         encoding: Encoding,
         client: ClientId,
-        headers: Option<Arc<ClientHeaders>>,
+        handshake: Handshake,
         out: &mut dyn Outlet,
     ) {
         if self.is_shutting_down {
@@ -182,7 +180,7 @@ impl Engine {
             info: Box::default(),
             subscriptions: smallvec::SmallVec::new(),
             pending: None,
-            context: Context::with_headers(headers),
+            context: Context::of(handshake),
             heartbeat_at_ms: deadline_ms,
             tick_at_ms: u64::MAX,
             expire_at_ms: u64::MAX,

@@ -11,6 +11,7 @@
 #![warn(missing_docs)]
 
 mod acts;
+mod alone;
 mod asking;
 pub mod backend;
 mod by_name;
@@ -56,6 +57,6 @@ pub use now::Now;
 pub use outlet::{FrameId, Outlet};
 pub use position::{Epoch, Position};
 pub use seats::{SeatAnswer, SeatRequest};
-pub use session::ClientId;
+pub use session::{ClientId, Handshake};
 pub use state_store::{EventId, Expired, QueuedEvent, StateCall, StateReply, StateStep, StateWhat, Vacated};
 pub use store::{Heard, Layout, StoreCall, StorePublish, StoreRead, StoreReply, Ticket};

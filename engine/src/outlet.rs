@@ -3,10 +3,13 @@
 //! The data plane implements it over `io`, the simulator over plain vectors. Nothing here blocks or fails: a bound that
 //! is hit (a slow consumer, a full ring) comes back to the engine later as an event of its own.
 
+use std::sync::Arc;
+
 use gyre_proto::Encoding;
 use gyre_proto::codes::Disconnect;
 use gyre_proto::ids::{ConnId, CoreId};
 
+use crate::acts::Act;
 use crate::backend::{BackendAsker, BackendCall};
 use crate::message::{CallId, HomeReply, Message, SurveyReply};
 use crate::store::{StoreCall, Ticket};
@@ -40,6 +43,9 @@ pub trait Outlet {
     /// Asks a backend. One [`crate::Engine::backend_answered`] follows, never from inside this call, also when nobody can be
     /// reached.
     fn backend(&mut self, asker: BackendAsker, call: Box<BackendCall>);
+    /// Has the other nodes do something to their sessions. False = there are none, and nothing was done. Otherwise one
+    /// [`crate::Engine::nodes_told`] follows, never from inside this call.
+    fn tell_nodes(&mut self, asker: BackendAsker, act: Arc<Act>) -> bool;
     /// Keeps in the store of user status that a user is connected at a time in unix s. Nobody waits for it, and it is lost
     /// while that store cannot be reached. Only called with [`crate::rules::RpcRules::has_user_status`], like the next.
     fn user_online(&mut self, user: &str, now_s: i64);

@@ -24,6 +24,8 @@ pub struct SeatRequest {
     /// Generation of the reservation.
     pub(crate) seq: u32,
     pub(crate) user: Box<str>,
+    /// As in [`Entering`].
+    pub(crate) is_replacing: bool,
 }
 
 /// What the home core says to that.
@@ -77,24 +79,26 @@ impl Engine {
     pub(crate) fn ask_for_seat(&mut self, conn: ConnId, mut entering: Entering, out: &mut dyn Outlet) {
         let limit = self.rules.client.user_connection_limit;
         let user = &*entering.token.user;
+        let is_replacing = entering.is_replacing;
         if limit == usize::MAX || user.is_empty() {
             return self.enter(conn, entering, out);
         }
         let home = home_of(user, self.cores);
         if home == self.core {
-            entering.has_seat = self.seats.take(user, limit);
+            entering.has_seat = self.seats.take(user, limit_for(is_replacing, limit));
             return self.enter_seated(conn, entering, out);
         }
         let user = user.into();
         let seq = self.next_seq(conn);
-        out.send(home, Message::TakeSeat(Box::new(SeatRequest { core: self.core, conn, seq, user })));
+        let request = SeatRequest { core: self.core, conn, seq, user, is_replacing };
+        out.send(home, Message::TakeSeat(Box::new(request)));
         self.park(conn, seq, Work::Enter(Box::new(entering)));
     }
 
     /// On the home core of the user. The limit is that of now: a reload may have changed or removed it.
     pub(crate) fn take_seat(&mut self, request: SeatRequest, out: &mut dyn Outlet) {
-        let SeatRequest { core, conn, seq, user } = request;
-        let is_granted = self.seats.take(&user, self.rules.client.user_connection_limit);
+        let SeatRequest { core, conn, seq, user, is_replacing } = request;
+        let is_granted = self.seats.take(&user, limit_for(is_replacing, self.rules.client.user_connection_limit));
         out.send(core, Message::Seat(Box::new(SeatAnswer { conn, seq, user, is_granted })));
     }
 
@@ -139,6 +143,11 @@ impl Engine {
     pub(crate) fn free_seat(&mut self, user: &str) {
         self.seats.free(user);
     }
+}
+
+/// Who replaces others does not wait until their seats have come back: refused, it would be gone, and they too.
+fn limit_for(is_replacing: bool, limit: usize) -> usize {
+    if is_replacing { usize::MAX } else { limit }
 }
 
 #[cfg(test)]

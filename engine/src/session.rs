@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::acts::Act;
 use crate::asking::Context;
+use crate::backend::ClientHeaders;
 use crate::delivery::Delivery;
 use crate::engine::home_of;
 use crate::hub::ChannelId;
@@ -68,6 +69,15 @@ impl fmt::Debug for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// What the request that a connection began with said of its client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handshake {
+    /// Headers that backends are told, if any.
+    pub headers: Option<Arc<ClientHeaders>>,
+    /// Who the client is when nobody else says so, by a header of a trusted proxy; `None` = it said nothing, never empty.
+    pub user: Option<Box<str>>,
 }
 
 /// Where a session stands.
@@ -171,6 +181,10 @@ pub(crate) struct PublishInFlight {
 /// What a pending command does when its facts are there.
 #[derive(Debug)]
 pub(crate) enum Work {
+    /// Waits for the number of those who are in the personal channel of its user.
+    CountOthers(Box<Entering>),
+    /// Waits until the other nodes have been told to close the other connections of its user.
+    SendOthersAway(Box<Entering>),
     /// Waits for the home core of its user.
     Enter(Box<Entering>),
     Connect(Box<Joining>),
@@ -243,6 +257,8 @@ pub(crate) struct Entering {
     pub(crate) data: Bytes,
     /// Server-side subscriptions to set up.
     pub(crate) plans: Vec<Plan>,
+    /// It takes the place of the other connections of its user, which are on their way out.
+    pub(crate) is_replacing: bool,
     pub(crate) has_seat: bool,
 }
 

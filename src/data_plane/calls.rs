@@ -1,4 +1,5 @@
-//! Server API calls that wait for another core or the control thread: a table of slots, filled by ring messages, read by HTTP tasks.
+//! Server API calls that wait for another core or the control thread: a table of slots, filled by ring messages, read by HTTP
+//! tasks. What sessions ask the control thread for gets numbers of the same kind, and no slot.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -8,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use gyre_engine::backend::BackendAsker;
 use gyre_engine::{CallId, HomeReply, SurveyReply};
 
 use super::parcel::NodeInfo;
@@ -44,6 +46,8 @@ enum Slot {
 pub(crate) struct Calls {
     next: CallId,
     slots: HashMap<CallId, Slot>,
+    /// Sessions that wait for an answer of the control thread.
+    sessions: HashMap<CallId, BackendAsker>,
 }
 
 impl Calls {
@@ -51,6 +55,18 @@ impl Calls {
     pub(crate) fn number(&mut self) -> CallId {
         self.next += 1;
         self.next
+    }
+
+    /// A number for what a session asks for.
+    pub(crate) fn for_session(&mut self, asker: BackendAsker) -> CallId {
+        let call = self.number();
+        self.sessions.insert(call, asker);
+        call
+    }
+
+    /// Who asked, if it was a session.
+    pub(crate) fn take_session(&mut self, call: CallId) -> Option<BackendAsker> {
+        self.sessions.remove(&call)
     }
 
     /// Opens the slot of a survey of `cores` cores.

@@ -199,7 +199,15 @@ impl CoreHandler {
                     store.servers_are(driver, shard, servers);
                 }
             }
-            FromControl::Told { call, ok } => self.core.calls.borrow_mut().answer(call, Answer::Told(ok)),
+            FromControl::Told { call, ok } => {
+                let session = self.core.calls.borrow_mut().take_session(call);
+                match session {
+                    None => self.core.calls.borrow_mut().answer(call, Answer::Told(ok)),
+                    Some(asker) => {
+                        self.core.with_driver(driver, |engine, hands| engine.nodes_told(asker, ok, hands));
+                    }
+                }
+            }
             FromControl::Nodes { call, nodes } => self.core.calls.borrow_mut().answer(call, Answer::Nodes(*nodes)),
             FromControl::Found { call, found } => {
                 self.core.calls.borrow_mut().answer(call, Answer::Found(found.map(|found| *found)));
@@ -258,9 +266,11 @@ impl Handler for CoreHandler {
     fn accepted(&mut self, _driver: &mut Driver, conn: ConnId, _listener: usize) {
         let core = Rc::clone(&self.core);
         gyre_io::spawn(async move {
-            let Some((upgrade, Negotiated { encoding, headers })) = http::connection(&core, conn).await else { return };
+            let Some((upgrade, Negotiated { encoding, handshake })) = http::connection(&core, conn).await else {
+                return;
+            };
             let client = core.entropy.borrow_mut().client_id();
-            core.with(|engine, hands| engine.open(conn, encoding, client, headers, hands));
+            core.with(|engine, hands| engine.open(conn, encoding, client, handshake, hands));
             let options = WebSocketOptions {
                 message_size_max: core.settings.message_size_max,
                 // As upstream: what is no UTF-8 is no JSON either, and ends in 3501.

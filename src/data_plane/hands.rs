@@ -1,7 +1,9 @@
 //! The engine's outlet on a real core: frames go to the driver, messages to the mesh, answers to waiting HTTP tasks.
 
+use std::sync::Arc;
+
 use gyre_engine::backend::{BackendAsker, BackendCall};
-use gyre_engine::{CallId, FrameId, HomeReply, Message, Outlet, StoreCall, SurveyReply, Ticket};
+use gyre_engine::{Act, CallId, FrameId, HomeReply, Message, Outlet, StoreCall, SurveyReply, Ticket};
 use gyre_io::mesh::Port;
 use gyre_io::{Driver, FrameKind};
 use gyre_proto::Encoding;
@@ -87,6 +89,15 @@ impl Outlet for Hands<'_> {
 
     fn backend(&mut self, asker: BackendAsker, call: Box<BackendCall>) {
         self.port.send(self.control, Parcel::ToControl(ToControl::Backend { core: self.core, asker, call }));
+    }
+
+    fn tell_nodes(&mut self, asker: BackendAsker, act: Arc<Act>) -> bool {
+        if self.store.is_none() {
+            return false;
+        }
+        let call = self.calls.for_session(asker);
+        self.port.send(self.control, Parcel::ToControl(ToControl::Act { core: self.core, call, act }));
+        true
     }
 
     fn user_online(&mut self, user: &str, now_s: i64) {

@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) message_size_max: usize,
     /// Headers of handshakes that some proxy forwards; empty = none are kept.
     pub(crate) forwarded_headers: Vec<HeaderName>,
+    /// Header of handshakes that says who the user is; `None` = there is none.
+    pub(crate) user_id_header: Option<HeaderName>,
     /// Exact paths; `None` = not served.
     pub(crate) websocket_path: Option<String>,
     pub(crate) health_path: Option<String>,
@@ -60,6 +62,8 @@ impl Settings {
             started: Instant::now(),
             origins: Origins::new(&config.client.allowed_origins).map_err(|what| anyhow!(what))?,
             forwarded_headers: proxies.http_headers(),
+            // No other name gets this far.
+            user_id_header: HeaderName::try_from(&config.client.user_id_http_header).ok(),
             message_size_max: config.websocket.message_size_limit,
             websocket_path: (!config.websocket.disabled).then(|| config.websocket.handler_prefix.clone()),
             health_path: endpoint(&config.health),

@@ -164,9 +164,10 @@ fn client(client: &Client) -> ClientRules {
         history_max_publication_limit: client.history_max_publication_limit.unwrap_or(usize::MAX),
         recovery_max_publication_limit: client.recovery_max_publication_limit.unwrap_or(usize::MAX),
         connect_include_server_time: client.connect_include_server_time,
-        personal_channel: personal
-            .enabled
-            .then(|| PersonalChannel { namespace: personal.personal_channel_namespace.clone() }),
+        personal_channel: personal.enabled.then(|| PersonalChannel {
+            namespace: personal.personal_channel_namespace.clone(),
+            single_connection: personal.single_connection,
+        }),
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use gyre_engine::rules::{ChannelOptions, Rules};
 use gyre_engine::token::{TokenOptions, Verifier, Verifiers, sign_hs256};
 use gyre_engine::{
-    ClientId, Engine, EngineOptions, HistoryCall, HistoryOptions, HomeCall, HomeReply, Now, PublishCall,
+    ClientId, Engine, EngineOptions, Handshake, HistoryCall, HistoryOptions, HomeCall, HomeReply, Now, PublishCall,
 };
 use gyre_proto::Encoding;
 use gyre_proto::client::Publication;
@@ -68,7 +68,7 @@ impl Core {
         let conn = ConnId { index, generation: self.connections };
         let mut entropy = [0; 16];
         entropy[..4].copy_from_slice(&self.connections.to_be_bytes());
-        self.engine.open(conn, Encoding::Json, ClientId::from_entropy(entropy), None, &mut self.hands);
+        self.engine.open(conn, Encoding::Json, ClientId::from_entropy(entropy), Handshake::default(), &mut self.hands);
         self.engine.receive(conn, connect, &mut self.hands);
         let subscribe = format!(r#"{{"id":2,"subscribe":{{"channel":"{channel}"}}}}"#);
         self.engine.receive(conn, subscribe.as_bytes(), &mut self.hands);

@@ -2,8 +2,10 @@
 //!
 //! Cheap on purpose, so that what is measured is the engine. The palette is an index, an outbox is a number.
 
+use std::sync::Arc;
+
 use gyre_engine::backend::{BackendAsker, BackendCall};
-use gyre_engine::{CallId, FrameId, HomeReply, Message, Outlet, StoreCall, SurveyReply, Ticket};
+use gyre_engine::{Act, CallId, FrameId, HomeReply, Message, Outlet, StoreCall, SurveyReply, Ticket};
 use gyre_proto::Encoding;
 use gyre_proto::codes::Disconnect;
 use gyre_proto::ids::{ConnId, CoreId};
@@ -49,6 +51,10 @@ impl Outlet for Hands {
     }
 
     fn backend(&mut self, _asker: BackendAsker, _call: Box<BackendCall>) {}
+
+    fn tell_nodes(&mut self, _asker: BackendAsker, _act: Arc<Act>) -> bool {
+        false
+    }
 
     fn user_online(&mut self, _user: &str, _now_s: i64) {}
 

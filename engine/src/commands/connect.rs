@@ -35,7 +35,7 @@ impl Engine {
         let credentials = match self.rules.proxies.connect {
             _ if !request.token.is_empty() => self.credentials_of_token(client, &request),
             Some(proxy) => return self.ask_who_connects(conn, id, proxy, request, out),
-            None => self.without_token(client, &request),
+            None => self.without_token(conn, &request),
         };
         self.connect_as(conn, id, credentials, out);
     }
@@ -49,8 +49,12 @@ impl Engine {
         out: &mut dyn Outlet,
     ) {
         match credentials {
-            Ok(Credentials { token, data, plans }) => {
-                self.ask_for_seat(conn, Entering { id, token, data, plans, has_seat: false }, out);
+            Ok(Credentials { token, data, plans, is_only }) => {
+                let entering = Entering { id, token, data, plans, ..Entering::default() };
+                match is_only {
+                    true => self.count_others(conn, entering, out),
+                    false => self.ask_for_seat(conn, entering, out),
+                }
             }
             Err(Refusal::Disconnect(why)) => {
                 tracing::debug!(
@@ -67,7 +71,7 @@ impl Engine {
 
     /// Lets the connection in.
     pub(crate) fn enter(&mut self, conn: ConnId, entering: Entering, out: &mut dyn Outlet) {
-        let Entering { id, token, data, plans, has_seat } = entering;
+        let Entering { id, token, data, plans, has_seat, .. } = entering;
         if let Some(session) = self.sessions.of_mut(conn) {
             session.has_seat = has_seat;
         }
@@ -107,6 +111,7 @@ impl Engine {
         let keeps_meta = self.rules.proxies.keeps_meta;
         if let Some(session) = self.sessions.of_mut(conn) {
             session.phase = Phase::Joining;
+            session.forget_user_of_handshake();
             session.user = token.user.into();
             session.info = token.info.map_or_else(Box::default, |info| info.to_vec().into());
             if expire_at_s != 0 {

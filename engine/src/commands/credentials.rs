@@ -1,4 +1,4 @@
-//! Who connects, and which channels come with that: from a token, from a backend, or from nowhere
+//! Who connects, and which channels come with that: from a token, from a backend, from a trusted header, or from nowhere
 //! (client-protocol.md 6.1). Runs on the core of the connection; a backend may be asked in between.
 
 use std::collections::BTreeMap;
@@ -32,6 +32,8 @@ pub(super) struct Credentials {
     pub(super) data: Bytes,
     /// Server-side subscriptions to set up.
     pub(super) plans: Vec<Plan>,
+    /// The other connections of the user have to go.
+    pub(super) is_only: bool,
 }
 
 impl Engine {
@@ -78,10 +80,7 @@ impl Engine {
         out: &mut dyn Outlet,
     ) {
         let credentials = match reply {
-            BackendReply::NoResult => {
-                let Some(session) = self.sessions.of(conn) else { return };
-                self.without_token(session.client, request)
-            }
+            BackendReply::NoResult => self.without_token(conn, request),
             BackendReply::Result(result) => match *result {
                 BackendResult::Connect(answer) => self.credentials_of_answer(answer, request),
                 _ => Err(Refusal::Error(Error::INTERNAL)),
@@ -103,11 +102,16 @@ impl Engine {
     }
 
     /// Neither a token nor a backend says who this is.
-    pub(super) fn without_token(&self, client: ClientId, request: &ConnectRequest) -> Result<Credentials, Refusal> {
+    pub(super) fn without_token(&self, conn: ConnId, request: &ConnectRequest) -> Result<Credentials, Refusal> {
         if self.rules.client.allow_anonymous_connect_without_token || self.rules.client.insecure {
             return self.with_channels(ConnectionToken::default(), request);
         }
-        tracing::info!(%client, "client credentials not found");
+        // Last of all, so that nothing is done for this user that comes before: no channels, and the others may stay.
+        if let Some(user) = self.sessions.of(conn).and_then(|session| session.user_of_handshake()) {
+            let token = ConnectionToken { user: user.to_owned(), ..ConnectionToken::default() };
+            return Ok(Credentials { token, ..Credentials::default() });
+        }
+        tracing::info!(client = self.client_of(conn), "client credentials not found");
         Err(Refusal::Disconnect(Disconnect::BAD_REQUEST))
     }
 
@@ -157,7 +161,8 @@ impl Engine {
             }
         }
         let plans = self.within_limit(&token.user, plans)?;
-        Ok(Credentials { token, data: Bytes::new(), plans })
+        let is_only = self.rules.is_only_connection(&token.user);
+        Ok(Credentials { token, data: Bytes::new(), plans, is_only })
     }
 
     /// What the client asks for has been told to the backend, and is not looked at again.
@@ -178,10 +183,11 @@ impl Engine {
         }
         self.add_personal_channel(&user, request, &mut plans)?;
         let plans = self.within_limit(&user, plans)?;
+        let is_only = self.rules.is_only_connection(&user);
         let some = |bytes: Bytes| (!bytes.is_empty()).then_some(bytes);
         let expire_at = expire_at_s.clamp(0, now_s + EXPIRY_MAX_S);
         let token = ConnectionToken { user, expire_at, info: some(info), meta: some(meta), subs: Vec::new() };
-        Ok(Credentials { token, data, plans })
+        Ok(Credentials { token, data, plans, is_only })
     }
 
     fn add_personal_channel(

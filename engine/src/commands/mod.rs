@@ -102,6 +102,9 @@ impl Engine {
                 }
                 self.connected(conn, joining, out);
             }
+            (Work::CountOthers(entering), reply @ (HomeReply::PresenceStats { .. } | HomeReply::Unavailable)) => {
+                self.others_counted(conn, std::mem::take(&mut **entering), &reply, out);
+            }
             (Work::Subscribe { id, plan }, HomeReply::Subscribed(facts)) => {
                 self.subscribe_commit(conn, *id, plan, facts, out);
             }

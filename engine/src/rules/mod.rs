@@ -171,6 +171,8 @@ pub struct ClientRules {
 pub struct PersonalChannel {
     /// Empty = the channel has no namespace.
     pub namespace: String,
+    /// A new connection of the user closes the older ones.
+    pub single_connection: bool,
 }
 
 impl Default for ClientRules {

@@ -86,6 +86,11 @@ impl Rules {
             namespace => format!("{namespace}{}{}{user}", syntax.namespace_boundary, syntax.user_boundary),
         })
     }
+
+    /// Whether a new connection of the user closes the older ones.
+    pub fn is_only_connection(&self, user: &str) -> bool {
+        !user.is_empty() && self.client.personal_channel.as_ref().is_some_and(|personal| personal.single_connection)
+    }
 }
 
 #[cfg(test)]
@@ -200,7 +205,8 @@ mod tests {
         rules.client.personal_channel = Some(PersonalChannel::default());
         assert_eq!(rules.personal_channel("42").as_deref(), Some("#42"));
         assert_eq!(rules.personal_channel(""), None);
-        rules.client.personal_channel = Some(PersonalChannel { namespace: "chat".to_owned() });
+        rules.client.personal_channel =
+            Some(PersonalChannel { namespace: "chat".to_owned(), single_connection: false });
         assert_eq!(rules.personal_channel("42").as_deref(), Some("chat:#42"));
     }
 }

@@ -144,7 +144,8 @@ mod tests {
         let with = |namespace: &str| {
             let mut rules = Rules::default();
             rules.namespaces.insert("personal", ChannelOptions::default());
-            rules.client.personal_channel = Some(PersonalChannel { namespace: namespace.to_owned() });
+            rules.client.personal_channel =
+                Some(PersonalChannel { namespace: namespace.to_owned(), ..PersonalChannel::default() });
             rules.validate()
         };
         assert!(with("").is_ok());

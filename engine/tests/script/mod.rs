@@ -2,7 +2,7 @@
 //! whole must come out as it stands.
 //!
 //! ```text
-//! open a [protobuf] [@core]     a connection
+//! open a [protobuf|as USER]     a connection; by its handshake it is this user
 //! a > {…}                       it sends a frame (`\n` separates commands)
 //! close a                       its socket is gone
 //! publish CHANNEL JSON          server API
@@ -28,7 +28,8 @@ use bytes::Bytes;
 use gyre_engine::backend::{BackendAsker, BackendCall, BackendEvent, BackendReply};
 use gyre_engine::rules::Rules;
 use gyre_engine::{
-    Act, ActWhat, CallId, HistoryOptions, HomeCall, HomeReply, PublishCall, RefreshAct, SubscribeAct, SurveyReply,
+    Act, ActWhat, CallId, Handshake, HistoryOptions, HomeCall, HomeReply, PublishCall, RefreshAct, SubscribeAct,
+    SurveyReply,
 };
 use gyre_proto::Encoding;
 use gyre_proto::client::Publication;
@@ -103,7 +104,8 @@ impl Script {
             "open" => {
                 let core = self.clients.len() % self.world.sites.len();
                 let encoding = if third == "protobuf" { Encoding::Protobuf } else { Encoding::Json };
-                let conn = self.world.open(core, encoding);
+                let user = third.strip_prefix("as ").map(Into::into);
+                let conn = self.world.open_with(core, encoding, Handshake { user, ..Handshake::default() });
                 self.clients.insert(second.to_owned(), (core, conn));
             }
             "answer" => {

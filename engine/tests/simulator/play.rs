@@ -2,7 +2,9 @@
 //! late, time passes.
 
 use bytes::Bytes;
-use gyre_engine::{Act, ActWhat, ClientId, HistoryOptions, HomeCall, PublishCall, RecoverFrom, SubscribeAct};
+use gyre_engine::{
+    Act, ActWhat, ClientId, Handshake, HistoryOptions, HomeCall, PublishCall, RecoverFrom, SubscribeAct,
+};
 use gyre_proto::Encoding;
 use gyre_proto::client::Publication;
 use gyre_proto::codes::{Disconnect, Unsubscribe};
@@ -155,7 +157,7 @@ impl Sim {
         self.conns.insert(key, conn);
         self.prepare();
         self.note(|| format!("open {key:?} {client} {encoding:?}"));
-        self.on(core, |engine, hands| engine.open(id, encoding, client, None, hands));
+        self.on(core, |engine, hands| engine.open(id, encoding, client, Handshake::default(), hands));
         if self.rng.u32(..20) > 0 {
             self.talk(key);
         }

@@ -35,6 +35,10 @@ impl Play {
         };
         rules.namespaces.insert("live", ChannelOptions { presence: true, ..ChannelOptions::default() });
         rules.namespaces.insert("kept", kept);
+        Self::with(nodes, cores, rules)
+    }
+
+    pub(crate) fn with(nodes: u16, cores: u16, rules: Rules) -> Self {
         Self(World::stored(nodes, cores, rules, 5))
     }
 

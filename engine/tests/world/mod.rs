@@ -12,8 +12,8 @@ use std::sync::Arc;
 use gyre_engine::backend::{BackendAsker, BackendCall};
 use gyre_engine::rules::Rules;
 use gyre_engine::{
-    Act, CallId, ClientId, Engine, EngineOptions, FrameId, HomeCall, HomeReply, Message, Now, Outlet, StoreCall,
-    SurveyReply, SurveyWhat, Ticket,
+    Act, CallId, ClientId, Engine, EngineOptions, FrameId, Handshake, HomeCall, HomeReply, Message, Now, Outlet,
+    StoreCall, SurveyReply, SurveyWhat, Ticket,
 };
 use gyre_proto::Encoding;
 use gyre_proto::codes::Disconnect;
@@ -55,6 +55,10 @@ pub(crate) struct Hands {
     pub(crate) active: Vec<(BackendAsker, String, i64)>,
     /// The store of user status cannot be reached.
     pub(crate) has_lost_status: bool,
+    /// What the other nodes are to be told.
+    pub(crate) for_nodes: Vec<(BackendAsker, Arc<Act>)>,
+    /// They cannot be told.
+    pub(crate) is_cut_off: bool,
 }
 
 impl Outlet for Hands {
@@ -104,6 +108,13 @@ impl Outlet for Hands {
 
     fn backend(&mut self, asker: BackendAsker, call: Box<BackendCall>) {
         self.backend_calls.push((asker, *call));
+    }
+
+    fn tell_nodes(&mut self, asker: BackendAsker, act: Arc<Act>) -> bool {
+        if self.has_store {
+            self.for_nodes.push((asker, act));
+        }
+        self.has_store
     }
 
     fn user_online(&mut self, user: &str, now_s: i64) {
@@ -206,11 +217,15 @@ impl World {
     }
 
     pub(crate) fn open(&mut self, core: usize, encoding: Encoding) -> ConnId {
+        self.open_with(core, encoding, Handshake::default())
+    }
+
+    pub(crate) fn open_with(&mut self, core: usize, encoding: Encoding, handshake: Handshake) -> ConnId {
         let conn = ConnId { index: self.next_conn, generation: 1 };
         self.next_conn += 1;
         let mut id = [0; 16];
         id[12..].copy_from_slice(&conn.index.to_be_bytes());
-        self.on(core, |engine, hands| engine.open(conn, encoding, ClientId::from_entropy(id), None, hands));
+        self.on(core, |engine, hands| engine.open(conn, encoding, ClientId::from_entropy(id), handshake, hands));
         conn
     }
 
@@ -289,10 +304,29 @@ impl World {
             for (core, lane) in &lanes {
                 self.store_step(*core, *lane);
             }
+            is_busy |= self.tell_nodes();
             if !is_busy && busy.is_empty() && lanes.is_empty() {
                 return;
             }
         }
+    }
+
+    /// Hands what nodes have to tell each other over. True = there was something.
+    pub(crate) fn tell_nodes(&mut self) -> bool {
+        let mut is_busy = false;
+        for teller in 0..self.sites.len() {
+            for (asker, act) in std::mem::take(&mut self.sites[teller].hands.for_nodes) {
+                is_busy = true;
+                let is_told = !self.sites[teller].hands.is_cut_off;
+                let others = (0..self.sites.len()).filter(|core| core / self.cores != teller / self.cores && is_told);
+                for core in others.collect::<Vec<_>>() {
+                    let act = Message::Act(Arc::clone(&act));
+                    self.on(core, |engine, hands| engine.message(act, hands));
+                }
+                self.on(teller, |engine, hands| engine.nodes_told(asker, is_told, hands));
+            }
+        }
+        is_busy
     }
 
     /// Lets time pass in steps, firing timers.

@@ -59,7 +59,7 @@ pub(super) const CLIENT: &[Field] = &[
     boolean("connect_include_server_time", "Adds the node's time to the connect reply.").honoured(),
     int("history_max_publication_limit", 300, "Publications in one answer to a client's history call.").honoured(),
     int("recovery_max_publication_limit", 300, "Publications that one recovery may deliver.").honoured(),
-    text("user_id_http_header", "", "Header of a trusted proxy that holds the user id."),
+    text("user_id_http_header", "", "Header of a trusted proxy that holds the user id.").honoured(),
     boolean("insecure", "No authentication and no permission checks. For development only.").honoured(),
     boolean("insecure_skip_token_signature_verify", "Accepts tokens with any signature. For development only.")
         .honoured(),
@@ -89,7 +89,7 @@ const SUBSCRIPTION_TOKEN: &[Field] = &[
 const PERSONAL_CHANNEL: &[Field] = &[
     boolean("enabled", "Turns personal channels on.").honoured(),
     text("personal_channel_namespace", "", "Namespace of personal channels; empty is none.").honoured(),
-    boolean("single_connection", "A new connection of a user closes the older ones."),
+    boolean("single_connection", "A new connection of a user closes the older ones.").honoured(),
 ];
 
 const DISCONNECT_MAP: &[Field] = &[

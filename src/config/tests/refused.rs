@@ -55,6 +55,10 @@ fn contradictions_are_refused() {
         (json!({"client": {"token": {"audience": "a", "audience_regex": "b"}}}), "cannot be used together"),
         (json!({"client": {"token": {"user_id_claim": "a-b"}}}), "client.token.user_id_claim"),
         (
+            json!({"client": {"user_id_http_header": "X User"}}),
+            "client.user_id_http_header: \"X User\" is not the name of a header",
+        ),
+        (
             json!({"client": {"subscribe_to_user_personal_channel": {"enabled": true, "personal_channel_namespace": "none"}}}),
             "there is no namespace \"none\"",
         ),

@@ -68,6 +68,8 @@ pub(crate) struct Client {
     /// Cap of one recovery, `None` = none.
     #[serde(deserialize_with = "limit")]
     pub(crate) recovery_max_publication_limit: Option<usize>,
+    /// Header of the handshake that says who the user is when nobody else does, empty = none.
+    pub(crate) user_id_http_header: String,
     /// Server-side subscription of every user to a channel of its own.
     pub(crate) subscribe_to_user_personal_channel: UserPersonalChannel,
 }
@@ -110,4 +112,6 @@ pub(crate) struct UserPersonalChannel {
     pub(crate) enabled: bool,
     /// Namespace of the personal channel, empty = none.
     pub(crate) personal_channel_namespace: String,
+    /// A new connection of a user closes the older ones.
+    pub(crate) single_connection: bool,
 }

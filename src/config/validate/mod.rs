@@ -14,6 +14,7 @@ use super::origins::Origins;
 use super::schema::value_at;
 use super::types::LogLevel;
 use super::{Error, Object, Warning, cores};
+use hyper::header::HeaderName;
 use serde_json::Value;
 
 /// Checks the whole tree.
@@ -120,6 +121,10 @@ impl Check<'_> {
                 "client.ping_interval",
                 format!("{ping} must be greater than client.pong_timeout, which is {pong}"),
             );
+        }
+        let header = self.text("client.user_id_http_header");
+        if !header.is_empty() && HeaderName::try_from(header).is_err() {
+            return wrong("client.user_id_http_header", format!("{header:?} is not the name of a header"));
         }
         for section in ["client.token", "client.subscription_token"] {
             let text = |name: &str| self.text(&join(section, name)).to_owned();

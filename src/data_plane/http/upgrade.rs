@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
+use gyre_engine::Handshake;
 use gyre_engine::backend::ClientHeaders;
 use gyre_proto::Encoding;
 use gyre_proto::ids::ConnId;
@@ -22,8 +23,7 @@ const SUBPROTOCOLS: [&str; 2] = ["centrifuge-json", PROTOBUF];
 /// What a handshake has settled.
 pub(crate) struct Negotiated {
     pub(crate) encoding: Encoding,
-    /// `None` = it brought none that a backend is told.
-    pub(crate) headers: Option<Arc<ClientHeaders>>,
+    pub(crate) handshake: Handshake,
 }
 
 /// Answers the handshake; on 101 what was settled is noted and the connection is the driver's.
@@ -52,8 +52,11 @@ pub(super) fn answer<B>(
     }
     let is_protobuf = accepted.subprotocol == Some(PROTOBUF) || query_asks_protobuf(request.uri().query());
     let encoding = if is_protobuf { Encoding::Protobuf } else { Encoding::Json };
-    let headers = forwarded(&core.settings.forwarded_headers, request.headers());
-    negotiated.set(Some(Negotiated { encoding, headers }));
+    let handshake = Handshake {
+        headers: forwarded(&core.settings.forwarded_headers, request.headers()),
+        user: user(core.settings.user_id_header.as_ref(), request.headers()),
+    };
+    negotiated.set(Some(Negotiated { encoding, handshake }));
     let mut answer = status(StatusCode::SWITCHING_PROTOCOLS);
     let headers = answer.headers_mut();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -70,6 +73,13 @@ fn forwarded(wanted: &[HeaderName], headers: &HeaderMap) -> Option<Arc<ClientHea
     let values = wanted.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
     let transport: Vec<_> = values.map(|(name, value)| (name.as_str().into(), value.as_bytes().into())).collect();
     (!transport.is_empty()).then(|| Arc::new(ClientHeaders { transport, emulated: Vec::new() }))
+}
+
+/// Who the client is by the header that a trusted proxy sets. The first one counts, as upstream; bytes that are no text are
+/// no user.
+fn user(header: Option<&HeaderName>, headers: &HeaderMap) -> Option<Box<str>> {
+    let user = std::str::from_utf8(headers.get(header?)?.as_bytes()).ok()?;
+    (!user.is_empty()).then(|| user.into())
 }
 
 /// The peer is to try again later, on another connection: this one would only keep a file open.
@@ -109,6 +119,25 @@ mod tests {
         let expected: Vec<(Box<str>, Box<[u8]>)> =
             vec![("cookie".into(), (*b"a=1").into()), ("cookie".into(), (*b"b=2").into())];
         assert_eq!(kept.transport, expected);
+    }
+
+    /// Somebody would be let in as another user, or as one that does not exist.
+    #[test]
+    fn the_header_of_the_user() {
+        let name = HeaderName::from_static("x-user");
+        let user = |values: &[&'static [u8]]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(&name, HeaderValue::from_bytes(value).expect("bytes of a header"));
+            }
+            assert_eq!(super::user(None, &headers), None);
+            super::user(Some(&name), &headers)
+        };
+        assert_eq!(user(&[b"7"]).as_deref(), Some("7"));
+        assert_eq!(user(&["Jos\u{e9}".as_bytes()]).as_deref(), Some("Jos\u{e9}"));
+        assert_eq!(user(&[b"7", b"8"]).as_deref(), Some("7"));
+        let none: [&[&[u8]]; 4] = [&[], &[b""], &[b"", b"8"], &[b"\xff"]];
+        none.iter().for_each(|values| assert_eq!(user(values), None));
     }
 
     #[test]
