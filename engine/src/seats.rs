@@ -3,7 +3,8 @@
 //! The home core of a user gives out its seats one after the other, so that connections which come on several cores at
 //! once never take more than there are. A connect asks for one before it is let in; on another core it is parked until
 //! the answer is there. A seat that is granted to a connection which has gone meanwhile is given back by the core that
-//! asked. Nothing is asked, counted or sent while the limit is off, or for the anonymous user.
+//! asked. Nothing is asked, counted or sent for the anonymous user, or while the limit is off; but for a connection that
+//! replaces the others of its user, which leave before it is answered.
 
 use foldhash::fast::FixedState;
 use gyre_proto::codes::Disconnect;
@@ -14,7 +15,7 @@ use crate::engine::{Engine, home_of};
 use crate::limits::SEAT_LOG_MS;
 use crate::message::Message;
 use crate::outlet::Outlet;
-use crate::session::{Entering, Work};
+use crate::session::{ClientId, Entering, Work};
 
 /// A connect that asks the home core of its user.
 #[derive(Debug)]
@@ -24,8 +25,8 @@ pub struct SeatRequest {
     /// Generation of the reservation.
     pub(crate) seq: u32,
     pub(crate) user: Box<str>,
-    /// As in [`Entering`].
-    pub(crate) is_replacing: bool,
+    /// Set for a connection that replaces the others of its user (`alone`).
+    pub(crate) replacing: Option<ClientId>,
 }
 
 /// What the home core says to that.
@@ -77,29 +78,43 @@ impl Seats {
 impl Engine {
     /// Lets a connection in when its user has a seat for it.
     pub(crate) fn ask_for_seat(&mut self, conn: ConnId, mut entering: Entering, out: &mut dyn Outlet) {
-        let limit = self.rules.client.user_connection_limit;
         let user = &*entering.token.user;
-        let is_replacing = entering.is_replacing;
-        if limit == usize::MAX || user.is_empty() {
+        let has_limit = entering.is_replacing || self.rules.client.user_connection_limit != usize::MAX;
+        if !has_limit || user.is_empty() {
             return self.enter(conn, entering, out);
         }
+        let Some(session) = self.sessions.of(conn) else { return };
+        let replacing = entering.is_replacing.then_some(session.client);
         let home = home_of(user, self.cores);
         if home == self.core {
-            entering.has_seat = self.seats.take(user, limit_for(is_replacing, limit));
+            entering.has_seat = self.seat_for(user, replacing, out);
             return self.enter_seated(conn, entering, out);
         }
         let user = user.into();
         let seq = self.next_seq(conn);
-        let request = SeatRequest { core: self.core, conn, seq, user, is_replacing };
+        let request = SeatRequest { core: self.core, conn, seq, user, replacing };
         out.send(home, Message::TakeSeat(Box::new(request)));
         self.park(conn, seq, Work::Enter(Box::new(entering)));
     }
 
-    /// On the home core of the user. The limit is that of now: a reload may have changed or removed it.
+    /// On the home core of the user.
     pub(crate) fn take_seat(&mut self, request: SeatRequest, out: &mut dyn Outlet) {
-        let SeatRequest { core, conn, seq, user, is_replacing } = request;
-        let is_granted = self.seats.take(&user, limit_for(is_replacing, self.rules.client.user_connection_limit));
+        let SeatRequest { core, conn, seq, user, replacing } = request;
+        let is_granted = self.seat_for(&user, replacing, out);
         out.send(core, Message::Seat(Box::new(SeatAnswer { conn, seq, user, is_granted })));
+    }
+
+    /// The limit is that of now: a reload may have changed or removed it. Who replaces others does not wait until their seats
+    /// have come back: refused, it would be gone, and they too.
+    fn seat_for(&mut self, user: &str, replacing: Option<ClientId>, out: &mut dyn Outlet) -> bool {
+        let limit = match replacing {
+            None => self.rules.client.user_connection_limit,
+            Some(client) => {
+                self.send_others_away(user, client, out);
+                usize::MAX
+            }
+        };
+        self.seats.take(user, limit)
     }
 
     /// Back on the core of the connection.
@@ -143,11 +158,6 @@ impl Engine {
     pub(crate) fn free_seat(&mut self, user: &str) {
         self.seats.free(user);
     }
-}
-
-/// Who replaces others does not wait until their seats have come back: refused, it would be gone, and they too.
-fn limit_for(is_replacing: bool, limit: usize) -> usize {
-    if is_replacing { usize::MAX } else { limit }
 }
 
 #[cfg(test)]

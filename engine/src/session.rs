@@ -257,7 +257,7 @@ pub(crate) struct Entering {
     pub(crate) data: Bytes,
     /// Server-side subscriptions to set up.
     pub(crate) plans: Vec<Plan>,
-    /// It takes the place of the other connections of its user, which are on their way out.
+    /// It takes the place of the other connections of its user.
     pub(crate) is_replacing: bool,
     pub(crate) has_seat: bool,
 }

@@ -209,6 +209,7 @@ fn who_cannot_count_the_others_comes_again() {
         connect(&mut play, b);
         play.0.settle();
         assert_eq!(play.told(b), ["closed 3004"]);
+        assert!(play.told(a).is_empty(), "thrown out for nothing");
         // It goes while it waits.
         let (mut play, a) = begun(cores);
         connect(&mut play, a);

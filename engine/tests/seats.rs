@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use fastrand::Rng;
 use gyre_engine::Message;
-use gyre_engine::rules::{ChannelOptions, Rules};
+use gyre_engine::rules::{ChannelOptions, PersonalChannel, Rules};
 use gyre_engine::token::{TokenOptions, Verifier, Verifiers};
 use gyre_proto::Encoding;
 use gyre_proto::ids::ConnId;
@@ -45,7 +45,11 @@ struct Club {
 
 impl Club {
     fn new(cores: u16, seed: u64) -> Self {
-        Self { world: World::new(cores, rules(LIMIT), seed), open: BTreeMap::new() }
+        Self::with(cores, rules(LIMIT), seed)
+    }
+
+    fn with(cores: u16, rules: Rules, seed: u64) -> Self {
+        Self { world: World::new(cores, rules, seed), open: BTreeMap::new() }
     }
 
     fn come(&mut self, core: usize, user: &'static str) -> ConnId {
@@ -59,6 +63,19 @@ impl Club {
         if let Some((core, conn, _)) = self.open.remove(&index) {
             self.world.on(core, |engine, hands| engine.closed(conn, hands));
         }
+    }
+
+    /// Who is in, by user, when some have been let in and ended with 3504 later.
+    fn remaining(&mut self) -> BTreeMap<&'static str, usize> {
+        let sites = &self.world.sites;
+        self.open.retain(|index, (core, _, _)| match sites[*core].hands.closed.get(index) {
+            Some(why) if why.code == 3504 => false,
+            Some(why) => panic!("{index} was closed with {why:?}"),
+            None => true,
+        });
+        let mut remaining = BTreeMap::new();
+        self.open.values().for_each(|(_, _, user)| *remaining.entry(*user).or_default() += 1);
+        remaining
     }
 
     /// Who is in, by user. Those who were refused are shown the door with 3504 and nothing else.
@@ -119,6 +136,49 @@ fn never_too_many_and_never_lost() {
             }
             assert_eq!(club.inside().get(user), Some(&LIMIT), "seed {seed}: {user} has lost seats, or won some");
         }
+    }
+}
+
+/// Two logins at one moment must not end each other, with 3504, after which SDKs do not come back; nor may a seat get lost.
+#[test]
+fn who_replaces_others_is_not_replaced_by_them() {
+    for seed in 0..600 {
+        let mut rng = Rng::with_seed(seed);
+        let cores = rng.u16(1..5);
+        let mut rules = rules(if rng.bool() { 1 } else { usize::MAX });
+        rules.client.personal_channel = Some(PersonalChannel { single_connection: true, ..PersonalChannel::default() });
+        let mut club = Club::with(cores, rules, seed);
+        for _ in 0..rng.usize(10..60) {
+            let busy = club.world.busy_rings();
+            if rng.u32(..8) == 0 {
+                club.come(rng.usize(..usize::from(cores)), USERS[rng.usize(..2)]);
+            } else if let Some((from, to)) = rng.choice(busy) {
+                club.world.step(from, to);
+            }
+        }
+        let came: BTreeMap<u32, &str> = club.open.iter().map(|(index, (_, _, user))| (*index, *user)).collect();
+        club.world.settle();
+        for (index, user) in came {
+            assert!(
+                club.remaining().contains_key(user),
+                "seed {seed}: nobody is left of {user}, who came with {index}"
+            );
+        }
+        // One after the other there is one.
+        for user in &USERS[..2] {
+            for _ in 0..3 {
+                club.come(rng.usize(..usize::from(cores)), user);
+                club.world.settle();
+                assert_eq!(club.remaining()[user], 1, "seed {seed}: {user}");
+            }
+        }
+        for index in club.open.keys().copied().collect::<Vec<_>>() {
+            club.go(index);
+        }
+        club.world.settle();
+        club.come(0, USERS[0]);
+        club.world.settle();
+        assert_eq!(club.remaining()[USERS[0]], 1, "seed {seed}: a seat was lost");
     }
 }
 

@@ -176,3 +176,30 @@ def test_named_proxies_of_the_page():
         node.stop()
     finally:
         node.end()
+
+
+def test_who_connects_of_the_page():
+    # The configurations of the page are for copying; its nodes would not let users in, or let them all in twice.
+    header, single = blocks("users.md")
+    with page_node(header) as node:
+        with Wire(node, headers={"X-User": "7"}) as wire:
+            assert "connect" in wire.call(connect={})
+        assert not node.complaints()
+    with page_node({**single, "http_api": {"key": API_KEY}}, {"token": {"hmac_secret_key": "test-secret"}}) as node:
+        with Wire.connected(node, "7") as first, Wire.connected(node, "7"):
+            assert first.closed() == (3504, "connection limit")
+        assert not node.complaints()
+
+
+@contextlib.contextmanager
+def page_node(config, client=None):
+    """A node with a configuration of a page."""
+    port = free_port()
+    config = {**config, "http_server": {"address": "127.0.0.1", "port": port}, "health": {"enabled": True}}
+    config["client"] = {**config["client"], **(client or {})}
+    node = Gyre(config=config, port=port)
+    try:
+        yield node.start()
+        node.stop()
+    finally:
+        node.end()
