@@ -43,7 +43,7 @@ pub(crate) struct Subscriber {
     pub(crate) conn: ConnId,
     /// Offset of the last publication served; meaningful when positioned.
     pub(crate) offset: u64,
-    /// Index in the session's subscription list.
+    /// Index in the session's subscription list, which has no more than [`crate::limits::CHANNELS_PER_SESSION_MAX`].
     pub(crate) slot: u16,
     pub(crate) flags: u16,
     /// Number of the first delivery that is for it; meaningful when late.

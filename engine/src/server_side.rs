@@ -56,8 +56,9 @@ impl Engine {
         if self.is_subscribed(session, &act.channel) {
             return Err(Refusal::NotNeeded);
         }
-        if session.subscriptions.len() >= rules.client.channel_limit {
-            let (client, user, limit) = (&session.client, &*session.user, rules.client.channel_limit);
+        let limit = rules.client.channels_max();
+        if session.subscriptions.len() >= limit {
+            let (client, user) = (&session.client, &*session.user);
             tracing::info!(%client, user, limit, "channel limit reached");
             return Err(Refusal::Disconnect(Disconnect::CHANNEL_LIMIT));
         }

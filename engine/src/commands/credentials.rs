@@ -207,7 +207,7 @@ impl Engine {
     /// The plans to carry out. A channel without a name is passed over, as an application may list one by mistake.
     fn within_limit(&self, user: &str, mut plans: BTreeMap<String, Plan>) -> Result<Vec<Plan>, Refusal> {
         plans.remove("");
-        let limit = self.rules.client.channel_limit;
+        let limit = self.rules.client.channels_max();
         if plans.len() > limit {
             tracing::info!(user, limit, "channel limit reached");
             return Err(Refusal::Disconnect(Disconnect::CHANNEL_LIMIT));

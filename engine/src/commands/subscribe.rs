@@ -134,7 +134,7 @@ impl Engine {
         if self.hub.find(channel).is_some_and(|id| session.subscription(id).is_some()) {
             return Err(Error::ALREADY_SUBSCRIBED.into());
         }
-        if session.subscriptions.len() >= rules.client.channel_limit {
+        if session.subscriptions.len() >= rules.client.channels_max() {
             return Err(Error::LIMIT_EXCEEDED.into());
         }
         let resolved = rules.resolve(channel).ok_or(Error::UNKNOWN_CHANNEL)?;

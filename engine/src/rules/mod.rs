@@ -29,6 +29,7 @@ pub use permissions::{
 use hashbrown::HashMap;
 
 use crate::backend::ProxyId;
+use crate::limits::CHANNELS_PER_SESSION_MAX;
 use crate::token::Verifiers;
 
 /// Everything that the engine takes from the configuration.
@@ -164,6 +165,13 @@ pub struct ClientRules {
     pub connect_include_server_time: bool,
     /// Every user is subscribed to a channel of its own.
     pub personal_channel: Option<PersonalChannel>,
+}
+
+impl ClientRules {
+    /// Channels that one session can have: as many as it may, and never more than can be told apart.
+    pub(crate) fn channels_max(&self) -> usize {
+        self.channel_limit.min(CHANNELS_PER_SESSION_MAX)
+    }
 }
 
 /// The channel that belongs to one user.

@@ -30,7 +30,7 @@ pub(super) const CLIENT: &[Field] = &[
     duration("expired_close_delay", secs(25), "Grace for refreshing an expired connection.").honoured(),
     duration("expired_sub_close_delay", secs(25), "Grace for refreshing an expired subscription.").honoured(),
     duration("stale_close_delay", secs(10), "Closes connections that sent no connect command for so long.").honoured(),
-    int("channel_limit", 128, "Subscriptions per connection; negative is unlimited.").honoured(),
+    int("channel_limit", 128, "Subscriptions per connection; negative is unlimited, which is 65536.").honoured(),
     int("queue_max_size", 1_048_576, "Outgoing bytes a connection may have waiting before it is closed as slow.")
         .honoured(),
     duration(
