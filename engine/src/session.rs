@@ -240,9 +240,11 @@ pub(crate) enum Work {
 impl Work {
     /// It takes as long as a backend, which may be waiting itself for what it has asked of the server API.
     pub(crate) fn waits_for_backend(&self) -> bool {
+        let is_asked = |plan: &Plan| matches!(plan.when_empty, WhenEmpty::Asked(_));
         match self {
             Self::AskSubscribe { .. } | Self::AskPublish { .. } | Self::AskRpc { .. } => true,
-            Self::Subscribe { plan, .. } => matches!(plan.when_empty, WhenEmpty::Asked(_)),
+            Self::Subscribe { plan, .. } | Self::ServerSide { plan, .. } => is_asked(plan),
+            Self::Connect(joining) => joining.waiting.iter().any(is_asked),
             _ => false,
         }
     }

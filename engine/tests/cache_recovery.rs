@@ -5,7 +5,10 @@ mod script;
 mod world;
 
 use caches::{backend, rules};
+use gyre_engine::{Act, ActWhat, SubscribeAct, SurveyReply};
+use gyre_proto::Encoding;
 use script::check_asked;
+use world::World;
 
 /// A client that shows the state of something needs the state, not how it came about, and not what it shows already.
 #[test]
@@ -58,6 +61,34 @@ fn only_the_latest_is_handed_over() {
         a < {"id":12,"subscribe":{"recoverable":true,"epoch":"E1","publications":[{"data":{"n":8},"offset":8}],"recovered":true,"offset":18446744073709551615,"positioned":true,"was_recovering":true}}
     "#,
     );
+}
+
+/// A backend that calls the server API before it answers would wait for itself until both have failed.
+#[test]
+fn the_server_api_waits_for_no_backend() {
+    let subscribe = |world: &mut World, channel: &str| {
+        let what = ActWhat::Subscribe(SubscribeAct { channel: channel.into(), ..SubscribeAct::default() });
+        let act = Act { user: "".into(), client: "".into(), whitelist: Vec::new(), what };
+        let call = world.api_act(0, act.into());
+        world.settle();
+        let said = std::mem::take(&mut world.sites[0].hands.surveyed);
+        said.iter().any(|(answered, reply)| *answered == call && matches!(reply, SurveyReply::Done(true)))
+    };
+    for connect in [r#"{"id":1,"connect":{"subs":{"askauto:x":{}}}}"#, r#"{"id":1,"connect":{}}"#] {
+        let mut world = World::new(1, rules(), 7);
+        let conn = world.open(0, Encoding::Json);
+        world.on(0, |engine, hands| engine.receive(conn, connect.as_bytes(), hands));
+        let is_by_server = world.sites[0].hands.backend_calls.is_empty();
+        if is_by_server {
+            assert!(!subscribe(&mut world, "askauto:x"), "not through with it");
+        }
+        let (asker, _) = world.sites[0].hands.backend_calls.pop().expect("a question");
+        assert!(subscribe(&mut world, "cache:y"), "{connect}");
+        world.on(0, |engine, hands| engine.backend_answered(asker, backend("not", 0), hands));
+        world.settle();
+        assert_eq!(world.sites[0].hands.surveyed.len(), usize::from(is_by_server));
+        assert_eq!(world.sites[0].engine.counts().subscriptions, 2, "it is done all the same");
+    }
 }
 
 /// An old state must not pass for the current one, and there is no error for it: the client asks its application.
