@@ -92,6 +92,11 @@ impl Delivery {
             (Encoding::Json, None) => Ok(None),
         }
     }
+
+    /// What it takes while it waits for a connection, about.
+    fn bytes(&self, encoding: Encoding) -> usize {
+        size_of::<Arc<Self>>() + self.message(encoding).ok().flatten().map_or(0, Bytes::len)
+    }
 }
 
 /// A delivery on the palette of this core, as far as somebody needed it.
@@ -107,6 +112,8 @@ struct Unserved {
     lost: Vec<ConnId>,
     /// JSON connections that were to get something that is not JSON.
     inappropriate: Vec<ConnId>,
+    /// More is kept back for them than may wait for a connection.
+    slow: Vec<ConnId>,
 }
 
 impl Engine {
@@ -226,6 +233,7 @@ impl Engine {
         let mut unserved = Unserved::default();
         let mut on_palette: SmallVec<[OnPalette<'_>; 4]> =
             deliveries.iter().map(|delivery| OnPalette { delivery, frames: [None; 2] }).collect();
+        let held_back_max = self.rules.client.queue_max_size;
         let channel = self.hub.channel_mut(id);
         let epoch = channel.epoch;
         for subscriber in channel.subscribers[from..to].iter_mut().rev() {
@@ -245,6 +253,11 @@ impl Engine {
                     if let Some(Work::Connect(joining)) = session.and_then(|s| s.pending.as_mut()).map(|p| &mut p.work)
                     {
                         joining.held_back.push(Arc::clone(each.delivery));
+                        joining.held_back_bytes += each.delivery.bytes(subscriber.encoding());
+                        if joining.held_back_bytes > held_back_max {
+                            unserved.slow.push(subscriber.conn);
+                            break;
+                        }
                     }
                     continue;
                 }
@@ -283,6 +296,9 @@ impl Engine {
         }
         for conn in unserved.lost {
             self.insufficient_state(conn, id, out);
+        }
+        for conn in unserved.slow {
+            self.disconnect(conn, &Disconnect::SLOW, out);
         }
     }
 

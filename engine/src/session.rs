@@ -279,6 +279,8 @@ pub(crate) struct Joining {
     pub(crate) joins: Vec<(Box<str>, Arc<ClientInfo>)>,
     /// Arrived for channels already set up; delivered after the reply.
     pub(crate) held_back: Vec<Arc<Delivery>>,
+    /// What they will be to the connection.
+    pub(crate) held_back_bytes: usize,
 }
 
 /// See the module.

@@ -195,3 +195,27 @@ fn automatic_recovery_needs_no_request() {
     "#,
     );
 }
+
+/// Busy channels beside one whose backend is slow would fill the memory of the node, as fast as they are published to.
+#[test]
+fn what_is_kept_back_for_a_connect_is_bounded() {
+    check_asked(
+        || {
+            let mut rules = rules();
+            rules.client.queue_max_size = 150;
+            rules
+        },
+        backend,
+        r#"
+        open a
+        a > {"id":1,"connect":{"subs":{"askauto:x":{},"auto:y":{}}}}
+        ? a 4 cache_empty askauto:x
+        publish auto:y {"n":1}
+        = 1 E1
+        publish auto:y {"n":2}
+        a x 3008 slow
+        = 2 E1
+        answer a not
+    "#,
+    );
+}
