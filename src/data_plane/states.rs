@@ -63,8 +63,10 @@ impl States {
         Self { workers, names, effects, appended, has_asked_policy: false }
     }
 
-    /// Backends that are told by new rules. Those that are no more may still have events waiting.
+    /// Backends that are told by new rules, and how often clients renew their entries by them. Backends that are told no more
+    /// may still have events waiting.
     pub(super) fn follow(&mut self, rules: &Rules) {
+        self.workers.grace_is(grace_ms(rules));
         let namespaces = rules.namespaces.iter().map(|(_, options)| options);
         for events in [&rules.without_namespace].into_iter().chain(namespaces).filter_map(|options| options.state) {
             if let Some(name) = self.names.get(usize::from(events.proxy.0)) {
@@ -223,6 +225,38 @@ mod tests {
         }
         assert_eq!(states.workers.stats().held, 8);
         states
+    }
+
+    /// After a reload that makes renewals rarer, an outage would be told as the leaving of everybody: nobody had time to renew.
+    #[test]
+    fn grace_follows_the_rules() {
+        let mut states = states(5_000);
+        let mut rules = Rules::default();
+        rules.client.presence_update_interval_ms = 60_000;
+        states.follow(&rules);
+        let (mut late_ms, mut over_ms) = (None, None);
+        for now_ms in (65_000..300_000).step_by(50) {
+            states.workers.turn(now_ms, &mut states.effects);
+            while let Some(effect) = states.effects.pop() {
+                let Effect::Ask(Ask { ticket, what, .. }) = effect else { panic!("{effect:?}") };
+                let mut step = StateStep { now_ms, ticked_ms: Some(5_000), ..StateStep::default() };
+                let reply = match what {
+                    AskWhat::Take => StateReply::Lease { is_held: true, left_ms: 10_000, token: "".into() },
+                    AskWhat::Step { tick_age_max_ms: Some(_), .. } => {
+                        late_ms.get_or_insert(now_ms);
+                        StateReply::Step(Box::new(step))
+                    }
+                    _ => {
+                        over_ms.get_or_insert(now_ms);
+                        step.ticked_ms = Some(now_ms);
+                        StateReply::Step(Box::new(step))
+                    }
+                };
+                states.workers.answered(ticket, reply, now_ms, &mut states.effects);
+            }
+        }
+        let grace_ms = over_ms.expect("the end") - late_ms.expect("the beginning");
+        assert!((60_000 + STATE_GRACE_MARGIN_MS..65_000).contains(&grace_ms), "{grace_ms}");
     }
 
     /// With several cores, most first subscribers would be told of only with the next look at their partition.

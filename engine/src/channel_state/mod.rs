@@ -227,6 +227,11 @@ impl Workers {
         }
     }
 
+    /// How long nothing expires after nobody could reach the store, ms, from the next time on.
+    pub fn grace_is(&mut self, grace_ms: u64) {
+        self.grace_ms = grace_ms;
+    }
+
     /// Whether anybody is told of anything.
     pub fn has_backends(&self) -> bool {
         !self.backends.is_empty()
