@@ -12,8 +12,7 @@
 --       5 channels of 4 wanted at most
 --       6 events of each stream wanted at most, 1 or more
 -- Returns {0} if the caller does not hold the lease. Else {1, now, last tick, live channels, pending channels, events
--- of
--- KEYS 5, ..}: unix ms; -1 = there has been none; channels whose time is not above now, the earliest first; stream
+-- of KEYS 5, ..}: unix ms; -1 = there has been none; channels whose time is not above now, the earliest first; stream
 -- entries as XRANGE gives them, the oldest first.
 --
 -- Effects: a lease with less than two thirds of its life is renewed. The look is a tick, and noted as such unless

@@ -1,5 +1,6 @@
-//! The control thread: signals, configuration reload, metrics, the other nodes. It runs Tokio on the main thread, on no core's CPU if
-//! some are reserved (`gyre.reserved_cores`), and may block; it never touches a client's socket.
+//! The control thread: signals, configuration reload, metrics, the other nodes, calls to the application's backends, the
+//! gRPC API. It runs Tokio on the main thread, on no core's CPU if some are reserved (`gyre.reserved_cores`), and may block
+//! for a moment; it never waits for a peer and never touches a client's socket.
 
 mod backends;
 mod grpc_api;
