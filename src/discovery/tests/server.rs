@@ -5,17 +5,19 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use socket2::{Domain, Socket, Type};
+
 /// An address that nobody listens on, reserved for as long as this lives: no other test is given its port.
 pub(super) struct Nobody {
     pub(super) address: SocketAddr,
-    _bound: tokio::net::TcpSocket,
+    _bound: Socket,
 }
 
 impl Nobody {
     pub(super) fn new() -> Self {
-        let bound = tokio::net::TcpSocket::new_v4().unwrap();
-        bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        Self { address: bound.local_addr().unwrap(), _bound: bound }
+        let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        Self { address: bound.local_addr().unwrap().as_socket().unwrap(), _bound: bound }
     }
 }
 
