@@ -210,9 +210,7 @@ def test_leaves_while_redis_is_away(away_s, fresh):
         killed, paused = [stack.enter_context(RedisServer(keep=True)) for _ in range(2)]
         # Entries of 17 s run out in the longer outage, those of clients that stay as well.
         redis = {"presence_ttl": "60s" if away_s == 6 else "17s"}
-        places = [
-            stack.enter_context(told_by(2, server.address, cores=(1, 2), redis=redis)) for server in (killed, paused)
-        ]
+        places = [stack.enter_context(told_by(2, server.address, cores=(1, 2), redis=redis)) for server in (killed, paused)]
         left, gone, both, again = [[fresh("chat") for _ in range(6)] for _ in range(4)]
         wires = []
         for nodes, told in places:

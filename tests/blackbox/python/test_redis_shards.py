@@ -112,6 +112,11 @@ def test_J10_only_the_channels_of_a_stopped_shard_fail(shards, fresh):
             assert not any(follower.streams[name].jumps for name in stays), "those of the other shard noticed nothing"
 
 
+def clients_of(node, channel):
+    """How many are present; None while its shard is away."""
+    return node.api_reply("presence_stats", {"channel": channel}).get("result", {}).get("num_clients")
+
+
 def test_leaves_while_one_shard_is_away(fresh):
     # Whoever left would be shown for a minute in the channels of one shard, or in all of them.
     prefix = fresh("presence")
@@ -125,15 +130,14 @@ def test_leaves_while_one_shard_is_away(fresh):
             goes.subscribe(name)
         homes = {name: home_of(shards, name) for name in names}
         assert set(homes.values()) == {0, 1}
-        count = lambda name: two.api("presence_stats", channel=name)["num_clients"]  # noqa: E731
         shards[1].kill()
         goes.__exit__()
         for name in names:
             if homes[name] == 0:
-                eventually(lambda name=name: count(name) == 1, what="one client")
+                eventually(lambda name=name: clients_of(two, name) == 1, what="one client")
         shards[1].start()
         for name in names:
-            eventually(lambda name=name: count(name) == 1, within=BACK_WITHIN_S, what="one client")
+            eventually(lambda name=name: clients_of(two, name) == 1, within=BACK_WITHIN_S, what="one client")
 
 
 def test_a_shard_that_is_down_at_the_start(shards):
