@@ -19,14 +19,22 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local clients_key, expiry_key, live_key, pending_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local client, channel, delay_ms = ARGV[1], ARGV[2], ARGV[3]
 
-local removed = redis.call('HDEL', clients_key, client)
-if redis.call('ZREM', expiry_key, client) + removed == 0 then
+-- Looked at first: what is taken out may be the last of its key, and in a slot that is being moved a script must not
+-- touch a key that is not there.
+local expires_ms = redis.call('ZSCORE', expiry_key, client)
+if not expires_ms and redis.call('HDEL', clients_key, client) == 0 then
   return {0, 0}
 end
 
-local latest_ms = redis.call('ZREVRANGE', expiry_key, 0, 0, 'WITHSCORES')[2]
+local latest = redis.call('ZREVRANGE', expiry_key, 0, 1, 'WITHSCORES')
+local latest_ms = latest[2]
+if latest[1] == client then
+  latest_ms = latest[4]
+end
 local is_live = redis.call('ZSCORE', live_key, channel)
 if latest_ms and tonumber(latest_ms) > now_ms then
+  redis.call('HDEL', clients_key, client)
+  redis.call('ZREM', expiry_key, client)
   if is_live then
     redis.call('ZADD', live_key, latest_ms, channel)
   end

@@ -5,7 +5,7 @@ import random
 import pytest
 import redis
 from harness import eventually
-from harness.cluster import SLOTS
+from harness.cluster import SLOTS, Cluster
 from harness.node import ROOT
 from harness.redis import RedisServer
 
@@ -802,3 +802,30 @@ def test_cluster_mode(fresh):
                 ids = [entry[0] for entry in part.step()[3][0]]
                 assert len(ids) == 3 and part.ack(*ids) == 3 and part.vacate(channel) == TOLD
                 assert part.ack(*(entry[0] for entry in part.step()[3][0])) == 1
+
+
+def test_the_last_one_leaves_while_the_slot_moves(fresh):
+    # The leave would be refused half-way, and the channel be told as vacated a presence TTL later.
+    with Cluster(primaries=2) as cluster:
+        tag = fresh()
+        slot = cluster.slot(tag)
+        source = cluster.owner(slot)
+        target = next(server for server in cluster.servers if server is not source)
+        part = Partition(source.client(), tag, texts=REAL)
+        for channel in ("pending", "one", "two", "three"):
+            part.add("c1", channel)
+        part.add("c2", "three")
+        # Only then a script is run at all: all its keys have to be where it is.
+        assert part.remove("c1", "pending") == (1, 1)
+        cluster.ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", cluster.id(source))
+        cluster.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", cluster.id(target))
+        assert part.remove("c1", "one") == (1, 1)
+        assert part.remove("c1", "three") == (1, 0)
+        keys = cluster.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 100)
+        cluster.ask(source, "MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+        asking = target.client().pipeline(transaction=False)
+        for client, channel in (("c1", "two"), ("c2", "three")):
+            leaving = [*part.of(channel), part.live, part.pending, client, channel, DELAY_MS]
+            asking.execute_command("ASKING")
+            asking.execute_command("EVAL", REAL["state_remove"], 4, *leaving)
+        assert asking.execute()[1::2] == [[1, 1], [1, 1]]
