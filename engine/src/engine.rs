@@ -226,6 +226,8 @@ impl Engine {
             pending.queue_bytes += charge;
             pending.queue.push_back((command, charge));
             if pending.queue_bytes > PENDING_COMMANDS_BYTES_MAX {
+                let limit = PENDING_COMMANDS_BYTES_MAX;
+                tracing::info!(client = %session.client, user = &*session.user, limit, "too many commands wait");
                 self.disconnect(conn, &Disconnect::TOO_MANY_REQUESTS, out);
             }
             return;

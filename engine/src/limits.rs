@@ -16,8 +16,9 @@ pub const FAN_OUT_QUEUE_MAX: usize = 16 * 1024;
 /// Channels of one session, whatever the operator allows: a subscriber notes its place among them in 16 bits.
 pub const CHANNELS_PER_SESSION_MAX: usize = u16::MAX as usize + 1;
 
-/// Bytes of commands that one connection may have waiting while an earlier command of it is with another core.
-/// Sixteen messages of the default size limit; a client that pipelines more than that without reading is refused (3013).
+/// Bytes of commands that one connection may have waiting while an earlier command of it is with another core, a store or
+/// a backend, each with what it takes itself (some 300 bytes). Sixteen messages of the default size limit, or 2,500 small
+/// ones; a client that pipelines more than that without reading is refused (3013).
 pub const PENDING_COMMANDS_BYTES_MAX: usize = 1024 * 1024;
 
 /// Acts of the server API that may wait for one connection until it is connected or another act is through. A backend that

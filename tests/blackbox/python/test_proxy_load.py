@@ -170,6 +170,20 @@ def test_server_side_work_goes_on_while_a_connect_waits(fresh):
                     assert offsets([wire.push()["pub"]]) == [1]
 
 
+def test_what_one_client_may_have_waiting():
+    # A client in a loop would fill the memory while the backend is slow; one that sends a large file must not be cut off.
+    with app("http", timeout="10s") as made, made.wire("1") as modest, made.wire("2") as greedy:
+        made.backend["rpc"] = lambda call: Late(1, result()) if call.fields["data"] == "first" else result()
+        first = {"id": 2, "rpc": {"method": "m", "data": "first"}}
+        for wire, count in ((modest, 15), (greedy, 20)):
+            wire.send(first)
+            for number in range(count):
+                wire.send({"id": 3 + number, "rpc": {"method": "m", "data": "x" * 60_000}})
+        assert greedy.closed() == (3013, "too many requests")
+        for number in range(2, 18):
+            assert "rpc" in modest.reply(number, within=20)
+
+
 def test_connections_that_wait_too_long_for_the_backend_are_stale():
     # Whoever cannot be let in would be kept for as long as the backend is given.
     changes = {"client": {"stale_close_delay": "1s"}}
