@@ -4,7 +4,7 @@
 --       2 tick     (STRING unix ms of the last look that was a tick)
 --       3 live     (ZSET channel -> latest expiry of its clients, unix ms)
 --       4 pending  (ZSET channel -> unix ms from when on it counts as vacated)
---       5, .. events of a backend  (STREAM of k kind, c channel, t unix ms), none or more
+--       5, .. events of a backend  (STREAM of kind: unix ms, space, channel), none or more
 -- ARGV  1 token of the caller
 --       2 life of the lease, ms
 --       3 how old the last tick may be, ms; -1 = of any age

@@ -5,7 +5,7 @@
 --       3 client expiry  (ZSET client -> unix ms)
 --       4 live           (ZSET channel -> latest expiry of its clients, unix ms)
 --       5 pending        (ZSET channel -> unix ms from when on it counts as vacated)
---       6 events         (STREAM of k kind, c channel, t unix ms), absent if `vacated` is not wanted
+--       6 events         (STREAM of kind: unix ms, space, channel), absent if `vacated` is not wanted
 -- ARGV  1 token of the caller
 --       2 channel
 --       3 events kept at most; read only with KEYS 6
@@ -43,5 +43,5 @@ end
 if redis.call('XLEN', events_key) >= tonumber(events_max) then
   return 3
 end
-redis.call('XADD', events_key, '*', 'k', 'vacated', 'c', channel, 't', now_ms)
+redis.call('XADD', events_key, '*', 'vacated', string.format('%.0f ', now_ms) .. channel)
 return 2

@@ -104,9 +104,9 @@ pub const STATE_POLL_MS: u64 = 250;
 pub const STATE_POLL_GROUPS: u64 = 5;
 
 /// Channel state: from a look at a partition that found events to the next, in ms, unless there were more. It saves a
-/// look, a call of the backend and a removal for each event (20,000 a second over 128 partitions are 16 in a call); it
-/// costs so much delay of all but the first.
-pub const STATE_SPACING_MS: u64 = 100;
+/// look, a call of the backend and a removal for each event (20,000 a second over 128 partitions are 31 in a call); it
+/// costs so much delay of all but the first, no more than when the node that appends is not the one that tells.
+pub const STATE_SPACING_MS: u64 = 200;
 
 /// Channel state: after the store did not answer for a partition, in ms.
 pub const STATE_POLL_FAILED_MS: u64 = 500;

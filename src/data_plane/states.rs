@@ -264,8 +264,8 @@ mod tests {
     fn what_other_cores_have_queued_is_looked_for_at_once() {
         let (mut ports, mut store) = (Mesh::new(3).unwrap(), store());
         for _ in 0..3 {
-            let answer = [1, 1, 0, 0, 5].map(Reply::Int).into();
-            store.note_entered(&Reply::Array(answer), 0);
+            // New, with an event, in partition 5.
+            store.note_entered(&Reply::Int(16 * 5 + 2 + 1), 0);
         }
         pass_on(&mut store, &mut ports[1]);
         pass_on(&mut store, &mut ports[1]);

@@ -68,7 +68,7 @@ impl Store {
         now_ms: u64,
     ) -> bool {
         let (Some(state), Presence::Stored { ttl_s, .. }) = (self.state.clone(), &self.presence) else { return false };
-        let ttl_ms = *ttl_s as i64 * 1000;
+        let ttl_s = *ttl_s as i64;
         let partition = state.keys.partition_of(channel);
         let keys = [StateKey::Clients(channel), StateKey::ClientExpiry(channel), StateKey::Live, StateKey::Pending];
         let sent = match call {
@@ -79,7 +79,7 @@ impl Store {
                 info.write(&mut payload);
                 let at = (partition, keys.into_iter().chain(events));
                 let sent = self.ask_script(token(ticket, Kind::Entered), Script::StateAdd, at, 6, now_ms, |out| {
-                    out.int(ttl_ms).arg(client.to_string().as_bytes()).arg(&payload).arg(channel.as_bytes());
+                    out.int(ttl_s).arg(client.to_string().as_bytes()).arg(&payload).arg(channel.as_bytes());
                     out.int(state.queue_max as i64).int(i64::from(partition));
                 });
                 self.payload = payload;
@@ -186,18 +186,14 @@ impl Store {
 
     /// What came of a client's coming besides its entry. Anything but an answer of the script is for others to complain of.
     pub(in crate::data_plane) fn note_entered(&mut self, reply: &Reply, now_ms: u64) {
-        let Reply::Array(parts) = reply else { return };
-        let mut numbers = parts.iter().map(Reply::as_int);
-        let mut next = || numbers.next().flatten().unwrap_or_default();
-        let (_is_new, appended, cancelled, dropped, partition) = (next(), next(), next(), next(), next());
-        self.stats.state_appended += u64::from(appended == 1);
-        self.stats.state_cancelled += u64::from(cancelled == 1);
-        if let (1, Ok(partition)) = (appended, u32::try_from(partition)) {
+        let &Reply::Int(told) = reply else { return };
+        let (partition, dropped, cancelled, appended) = (told >> 4, told & 8 != 0, told & 4 != 0, told & 2 != 0);
+        self.stats.state_appended += u64::from(appended);
+        self.stats.state_cancelled += u64::from(cancelled);
+        if let (true, Ok(partition)) = (appended, u32::try_from(partition)) {
             self.appended.insert(partition);
         }
-        if dropped == 1
-            && let Some(count) = self.dropped.note(now_ms)
-        {
+        if dropped && let Some(count) = self.dropped.note(now_ms) {
             tracing::warn!(partition, count, "a queue of channel state events is full; new ones are dropped");
         }
     }
@@ -261,11 +257,11 @@ fn queued(entry: Reply) -> Option<QueuedEvent> {
 }
 
 fn event(fields: Vec<Reply>) -> Option<StateEvent> {
-    let fields = <[Reply; 6]>::try_from(fields).ok()?.map(text);
-    let [Some(k), Some(kind), Some(c), Some(channel), Some(t), Some(time_ms)] = fields else { return None };
+    let [kind, rest] = <[Reply; 2]>::try_from(fields).ok()?.map(text);
+    let (kind, rest) = (kind?, rest?);
     let kind = [StateEventKind::Occupied, StateEventKind::Vacated].into_iter().find(|known| known.name() == &*kind)?;
-    let is_ours = (&*k, &*c, &*t) == ("k", "c", "t");
-    is_ours.then_some(StateEvent { time_ms: time_ms.parse().ok()?, channel, kind })
+    let (time_ms, channel) = rest.split_once(' ')?;
+    Some(StateEvent { time_ms: time_ms.parse().ok()?, channel: channel.into(), kind })
 }
 
 fn text(reply: Reply) -> Option<Box<str>> {

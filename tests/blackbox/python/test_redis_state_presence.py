@@ -35,7 +35,7 @@ def told_by(address, prefix, *, presence_ttl="5s", **state):
 def queued(client, prefix):
     """(kind, channel) of all partitions."""
     entries = [entry for key in client.keys(f"{prefix}.{EVENTS}.*") for _, entry in client.xrange(key)]
-    return sorted((entry["k"], entry["c"]) for entry in entries)
+    return sorted((kind, told.split(" ", 1)[1]) for entry in entries for kind, told in entry.items())
 
 
 def indexed(client, prefix, index):
