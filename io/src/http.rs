@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use gyre_proto::ids::ConnId;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CONNECTION, EXPECT, HeaderValue};
 use hyper::server::conn::http1::Builder;
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response, StatusCode};
@@ -63,12 +64,18 @@ where
     let activity = Rc::new(Activity::default());
     let service = service_fn(|request: Request<Incoming>| {
         let request_open = activity.begin();
+        let waits_for_leave = request.headers().contains_key(EXPECT);
         let answer = service.call(request.map(|body| RequestBody::new(body, &activity)));
         // hyper polls it unpinned (`poll_without_shutdown`).
         Box::pin(async move {
-            let answer = answer.await?;
+            let mut answer = answer.await?;
+            let activity = &request_open.0;
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                request_open.0.switched.set(true);
+                activity.switched.set(true);
+            } else if let Some(rest) = activity.unread.take()
+                && (waits_for_leave || !read_to_end(RequestBody::new(rest, activity)).await)
+            {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(answer.map(|body| Tracked { body, _request_open: request_open }))
         })
@@ -110,6 +117,25 @@ where
     }
 }
 
+/// Most bytes of a body that are read although nobody wants them, so that the connection can go on. As in Go's server.
+const UNREAD_BYTES_MAX: usize = 256 * 1024;
+
+/// Whether the body has ended, soon enough. hyper closes a connection with the answer before that, without saying so: the
+/// client's next request would be lost.
+async fn read_to_end(mut body: RequestBody) -> bool {
+    let mut bytes = 0;
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let Ok(frame) = frame else { return false };
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > UNREAD_BYTES_MAX {
+            // Dropped for good.
+            body.arriving = None;
+            return false;
+        }
+    }
+    true
+}
+
 const TIMEOUT_ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 enum End {
@@ -125,6 +151,8 @@ struct Activity {
     bodies_open: Cell<u32>,
     requests: Cell<u64>,
     switched: Cell<bool>,
+    /// The body of the request that is being answered, left before its end.
+    unread: RefCell<Option<Incoming>>,
 }
 
 impl Activity {
@@ -216,10 +244,11 @@ impl Watch<'_> {
     }
 }
 
-/// The body of a request, which tells when it has arrived.
+/// The body of a request, which tells when it has arrived. A service may drop it before.
 #[derive(Debug)]
 pub struct RequestBody {
-    body: Incoming,
+    /// Until it is dropped.
+    body: Option<Incoming>,
     /// Until the end.
     arriving: Option<BodyOpen>,
 }
@@ -230,7 +259,15 @@ impl RequestBody {
             activity.bodies_open.set(activity.bodies_open.get() + 1);
             BodyOpen(Rc::clone(activity))
         });
-        Self { body, arriving }
+        Self { body: Some(body), arriving }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(BodyOpen(activity)) = &self.arriving {
+            activity.unread.replace(self.body.take());
+        }
     }
 }
 
@@ -239,19 +276,20 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if matches!(frame, Poll::Ready(None | Some(Err(_)))) || self.body.is_end_stream() {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(&mut *body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) || body.is_end_stream() {
             self.arriving = None;
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 }
 

@@ -50,6 +50,37 @@ fn large_bodies_pass() {
     assert!(client.read_answer() == (200, noise(8 << 20)));
 }
 
+/// A client whose connection ended with such an answer, and was not told, would lose its next request.
+#[test]
+fn answers_before_the_body_are_sent_behind_it_or_end_the_connection() {
+    let server = Server::start(Setup::default());
+    let mut client = Client::connect(server.address);
+    let head = |more: &str| format!("POST /connections HTTP/1.1\r\nhost: here\r\n{more}\r\n");
+    for (more, body) in [
+        ("content-length: 2\r\n", noise(2)),
+        ("content-length: 200000\r\n", noise(200_000)),
+        ("transfer-encoding: chunked\r\n", b"2\r\nab\r\n0\r\n\r\n".to_vec()),
+    ] {
+        client.write(head(more).as_bytes());
+        let (first, rest) = body.split_at(1);
+        client.write(first);
+        client.write(rest);
+        assert!(!client.read_head().contains("close"));
+        assert_eq!(client.read(1), b"1");
+    }
+    client.write(head("content-length: 300000\r\n").as_bytes());
+    client.write(&noise(300_000));
+    assert!(client.read_head().contains("connection: close"));
+    client.read(1);
+    client.expect_end();
+    let mut client = Client::connect(server.address);
+    client.write(head("content-length: 2\r\nexpect: 100-continue\r\n").as_bytes());
+    let head = client.read_head();
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("connection: close"), "{head}");
+    client.read(1);
+    client.expect_end();
+}
+
 /// Clients send their connect command right behind the upgrade; it must not be lost, wherever the network cuts it.
 #[test]
 fn bytes_behind_an_upgrade_are_fed() {

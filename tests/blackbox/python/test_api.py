@@ -1,6 +1,8 @@
 """The server API over HTTP: keys, status codes, every method, and the official Python library on top."""
 
 import base64
+import socket
+import time
 
 import cent
 import pytest
@@ -239,3 +241,18 @@ def test_H21_base_address_that_ends_in_a_slash(node, fresh):
     status, headers, _ = node.http("POST", "/api//publish?a=b", "{}")
     assert (status, headers["Location"]) == (307, "/api/publish?a=b")
     assert node.http("POST", "/api//nosuch", "{}")[0] == 404
+
+
+@pytest.mark.parametrize(("path", "code"), [("/api//info", 307), ("/api/nosuch", 404), ("/api/info", 401)])
+def test_refused_before_the_body_is_there(node, path, code):
+    # The connection would end without a word, and the client's next call on it would be lost.
+    with socket.create_connection(("127.0.0.1", node.port), timeout=10) as client, client.makefile("rb") as answers:
+        for _ in range(3):
+            client.sendall(f"POST {path} HTTP/1.1\r\nHost: here\r\nContent-Length: 2\r\n\r\n".encode())
+            time.sleep(0.05)
+            client.sendall(b"{}")
+            head = iter(answers.readline, b"\r\n")
+            assert next(head).startswith(b"HTTP/1.1 %d" % code)
+            headers = {name.lower(): value.strip() for name, value in (line.split(b":", 1) for line in head)}
+            assert b"connection" not in headers
+            answers.read(int(headers[b"content-length"]))
