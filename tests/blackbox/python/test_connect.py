@@ -38,6 +38,7 @@ def test_C03_insecure_client_mode_needs_no_permission_and_warns():
         wire.subscribe("closed:x")
         assert wire.call(publish={"channel": "closed:x", "data": {"n": 1}}) == {"id": wire.id, "publish": {}}
         assert wire.data() == {"n": 1}
+        node.wait_log("insecure", level="warn")
         warnings = [e for e in node.logs("warn") if "insecure" in str(e)]
         assert len(warnings) == 1, warnings
 

@@ -223,7 +223,7 @@ def test_J19_half_dead_message_connection(fresh):
         for node in nodes:
             channel = fresh("recovery")
             assert node.publish(channel, 1)["offset"] == 1
-            assert node.complaints(), "it must be in the log"
+            eventually(node.complaints, what="log line")
         publisher.stop()
         judge(followers, [publisher])
         assert not any(follower.closes for follower in followers) and not publisher.failed
