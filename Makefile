@@ -65,8 +65,12 @@ million: system-deps
 js: $(NODE_MODULES)
 	cd $(JS) && node --test --test-concurrency=1 --test-reporter=spec *.test.mjs
 
+# The tests wait most of the time, so several processes share them; what needs the machine to itself comes afterwards.
+# One file: cd tests/blackbox/python && ../../../.venv/bin/python -m pytest test_api.py
+WORKERS := 2
 python: $(VENV)
-	cd $(PYTHON) && $(CURDIR)/.venv/bin/python -m pytest
+	cd $(PYTHON) && $(CURDIR)/.venv/bin/python -m pytest -m "not alone" --numprocesses=$(WORKERS) --dist=worksteal
+	cd $(PYTHON) && $(CURDIR)/.venv/bin/python -m pytest -m alone
 
 deps: $(NODE_MODULES) $(VENV)
 

@@ -7,10 +7,13 @@ import pytest
 from harness import CORES, Gyre
 from harness.app import BACKENDS, app
 from harness.node import merged
-from harness.redis import RedisServer
+from harness.redis import RedisServer, die_with_parent
 from harness.several import META_TTL_S, QUICK, on_redis, several
 
 os.environ["NO_PROXY"] = "127.0.0.1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One of several processes that run tests: its nodes end with it, and it with the one that started it.
+    die_with_parent()
 _numbers = itertools.count(1)
 BRIEF = {
     "allow_subscribe_for_client": True,

@@ -320,6 +320,7 @@ def test_ctrl_c_ends_politely(pinging, tmp_path):
     assert (totals["dialled"], totals["open"], totals["errors"]) == (100, 0, {}), printed
 
 
+@pytest.mark.alone
 def test_stalled_subscribers_disturb_nobody(pinging, tmp_path):
     args = ["fanout", "--subscribers", "20", "--stalled", "3", "--publish-rate", "150", "--size", "16384"]
     args += ["--warmup", "300ms", "--duration", "4s", "--prefix", "open:stall", *SECRET]

@@ -15,6 +15,8 @@ from harness.node import merged
 from harness.waiting import timed
 from harness.wire import offsets
 
+pytestmark = pytest.mark.alone
+
 
 @contextlib.contextmanager
 def opened(count, open_one):

@@ -206,6 +206,7 @@ def stalled(fresh, how):
         assert not any(follower.closes for follower in followers)
 
 
+@pytest.mark.alone
 def test_memory_is_bounded_while_redis_stalls(fresh):
     # Traffic goes on while nothing is taken: the node would be killed for its memory, with all its clients.
     prefix = fresh("hist")
