@@ -19,7 +19,9 @@ export GYRE_BIN ?= $(BINARY)
 run: release
 	$(BINARY) --dev
 
-test: system-deps lint rust loom release generator deps js python
+# The load generator that `rust` has built for its own tests will do for those in Python.
+test: export GYRE_LOADTEST_BIN := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/gyre-loadtest
+test: system-deps lint rust loom release deps js python
 
 lint: system-deps
 	cargo fmt --all --check
