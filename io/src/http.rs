@@ -117,6 +117,9 @@ where
     }
 }
 
+/// Time for what is left of a body once the node is shutting down: far less than that may take.
+const DRAIN_BODY_MS: u64 = 5_000;
+
 /// Most bytes of a body that are read although nobody wants them, so that the connection can go on. As in Go's server.
 const UNREAD_BYTES_MAX: usize = 256 * 1024;
 
@@ -238,6 +241,12 @@ impl Watch<'_> {
             return Look::Late(self.state == State::Head);
         }
         if driver.is_draining() && !std::mem::replace(&mut self.is_draining, true) {
+            match self.state {
+                // Nothing was asked yet, and the rest may never come.
+                State::Head => return Look::Late(true),
+                State::Body => driver.stream_deadline(self.conn, Some(now + DRAIN_BODY_MS)),
+                State::Silent | State::Answering | State::Idle => {}
+            }
             return Look::Drain;
         }
         Look::Wait

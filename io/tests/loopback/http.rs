@@ -180,6 +180,34 @@ fn heads_are_bounded_in_size_and_time() {
     server.stop();
 }
 
+/// Whoever stops in the middle of a request would keep the process from ending, for longer than it may take.
+#[test]
+fn draining_ends_half_requests() {
+    let server = Server::start(Setup::default());
+    let begin = |bytes: &[u8]| {
+        let mut client = Client::connect(server.address);
+        server.see_accepted();
+        client.write(bytes);
+        client
+    };
+    let mut head = begin(b"POST /echo HTTP/1.1\r\nhost: h");
+    let mut body = begin(b"POST /echo HTTP/1.1\r\nhost: here\r\ncontent-length: 4\r\n\r\nab");
+    let mut stuck = begin(b"POST /echo HTTP/1.1\r\nhost: here\r\ncontent-length: 4\r\n\r\nab");
+    // Behind the others on the same core.
+    let mut last = begin(&post(b"x"));
+    assert_eq!(last.read_answer(), (200, b"x".to_vec()));
+    server.drain();
+    assert_eq!(head.read_answer().0, 408);
+    body.write(b"cd");
+    assert_eq!(body.read_answer(), (200, b"abcd".to_vec()));
+    stuck.expect_end();
+    drop((head, body, stuck, last));
+    for _ in 0..4 {
+        server.see_closed();
+    }
+    server.stop();
+}
+
 /// At shutdown, idle HTTP connections must not keep the process waiting, and WebSockets are not touched.
 #[test]
 fn draining_ends_idle_http_connections() {

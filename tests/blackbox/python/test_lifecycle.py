@@ -2,11 +2,13 @@
 
 import re
 import signal
+import socket
 import threading
 import time
 
 import pytest
 from harness import CORES, Closed, Wire, eventually, running
+from harness.node import API_KEY
 
 
 @pytest.mark.parametrize("cores", CORES)
@@ -50,6 +52,20 @@ def test_A19_clients_that_do_not_answer_cannot_hold_it():
         assert time.monotonic() - started < 10
         for wire in wires:
             wire.__exit__()
+
+
+HEAD = f"POST /api/info HTTP/1.1\r\nHost: here\r\nX-API-Key: {API_KEY}\r\nContent-Length: 2\r\n\r\n"
+
+
+@pytest.mark.parametrize("half", [HEAD[:12], HEAD + "{"], ids=["head", "body"])
+def test_A19_half_a_request_cannot_hold_it(half):
+    # Anybody could make each deployment end with an error.
+    with running({"shutdown": {"timeout": "9s"}}, cores=1) as node:
+        with socket.create_connection(("127.0.0.1", node.port)) as client:
+            client.sendall(half.encode())
+            # By the only core, behind that.
+            assert node.http("GET", "/health")[0] == 200
+            node.stop()
 
 
 @pytest.mark.parametrize("cores", [1, 4])
