@@ -322,7 +322,7 @@ def test_ctrl_c_ends_politely(pinging, tmp_path):
 
 @pytest.mark.alone
 def test_stalled_subscribers_disturb_nobody(pinging, tmp_path):
-    args = ["fanout", "--subscribers", "20", "--stalled", "3", "--publish-rate", "150", "--size", "16384"]
+    args = ["fanout", "--subscribers", "50", "--stalled", "3", "--publish-rate", "300", "--size", "16384"]
     args += ["--warmup", "300ms", "--duration", "4s", "--prefix", "open:stall", *SECRET]
     code, record, printed = run(pinging.port, tmp_path, *args)
     assert code == 0, printed

@@ -97,7 +97,7 @@ class Recorder:
             if event in (None, call.event) and all(call.fields.get(name) == value for name, value in fields.items())
         ]
 
-    def wait(self, event, count=1, within=10.0, **fields):
+    def wait(self, event, count=1, within=5.0, **fields):
         """The calls of an event, once there are that many."""
         eventually(lambda: len(self.calls(event, **fields)) >= count, within=within, what=f"{count} calls of {event}")
         return self.calls(event, **fields)

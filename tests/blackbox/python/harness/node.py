@@ -148,7 +148,7 @@ class Gyre:
         page = self.http("GET", "/metrics")[2].decode()
         return sum(float(line.rsplit(" ", 1)[1]) for line in page.splitlines() if re.match(name + r"[{ ]", line))
 
-    def wait_log(self, *words, level=None, within=10.0):
+    def wait_log(self, *words, level=None, within=5.0):
         """The first log line whose text holds all the words."""
 
         def search():

@@ -11,8 +11,8 @@ from .several import on_redis, several
 from .waiting import eventually
 
 DELAY_S = 1
-# From the moment on that an event is due until it is told: ticks of one second, a poll, and a laden machine; less than a lease.
-TOLD_WITHIN_S = 8
+# From the moment on that an event is due until it is told: ticks of one second, a poll, and a laden machine.
+TOLD_WITHIN_S = 4
 # Of presence entries; they are refreshed every second.
 TTL_S = 4
 # A lease of a node that is killed is taken over when it has run out.

@@ -4,7 +4,7 @@ import threading
 import time
 
 
-def eventually(probe, within=10.0, what="the expected state", every=0.02):
+def eventually(probe, within=5.0, what="the expected state", every=0.02):
     """Calls `probe` until it returns something truthy and returns that; fails after `within` seconds.
 
     An AssertionError of the probe counts as "not yet"; the last one is part of the failure's text.

@@ -120,7 +120,7 @@ class Wire:
         taken, self.pending = self.pending[:count], self.pending[count:]
         return taken
 
-    def _read_head(self, within=10.0):
+    def _read_head(self, within=5.0):
         deadline = time.monotonic() + within
         while b"\r\n\r\n" not in self.pending:
             self._fill(deadline)
@@ -137,7 +137,7 @@ class Wire:
     def send_frame(self, opcode, payload=b"", **rest):
         self.send_bytes(frame(opcode, payload, **rest))
 
-    def read_frame(self, within=10.0):
+    def read_frame(self, within=5.0):
         """(fin, opcode, payload) of the next frame of any kind."""
         deadline = time.monotonic() + within
         first, second = self._take(2, deadline)
@@ -157,7 +157,7 @@ class Wire:
         """Commands in one text frame."""
         self.send_frame(TEXT, "\n".join(json.dumps(c) for c in commands).encode())
 
-    def next(self, within=10.0):
+    def next(self, within=5.0):
         """The next message of the node. Pings are answered and passed over, a close frame raises Closed."""
         deadline = time.monotonic() + within
         while not self.messages:
@@ -179,13 +179,13 @@ class Wire:
                         self.send({})
         return self.messages.pop(0)
 
-    def call(self, within=10.0, **request):
+    def call(self, within=5.0, **request):
         """Sends one command and returns its reply; pushes that come before it are kept for `push`."""
         self.id += 1
         self.send({"id": self.id, **request})
         return self.reply(self.id, within)
 
-    def reply(self, id, within=10.0):
+    def reply(self, id, within=5.0):
         deadline = time.monotonic() + within
         while True:
             message = self.next(deadline - time.monotonic())
@@ -206,7 +206,7 @@ class Wire:
         assert "subscribe" in reply, reply
         return reply["subscribe"]
 
-    def push(self, kind="pub", within=10.0):
+    def push(self, kind="pub", within=5.0):
         """The next push, which must be of this kind: {"channel": …, kind: …}."""
         if not self.pushes:
             self.pushes.append(self.next(within)["push"])
@@ -214,11 +214,11 @@ class Wire:
         assert kind in push, f"expected {kind}, got {push}"
         return push
 
-    def data(self, within=10.0):
+    def data(self, within=5.0):
         """Payload of the next push, which must be a publication."""
         return self.push(within=within)["pub"]["data"]
 
-    def closed(self, within=10.0):
+    def closed(self, within=5.0):
         """Reads on to the end of the connection: (code, reason)."""
         deadline = time.monotonic() + within
         while True:
